@@ -1,0 +1,217 @@
+"""What a loader needs to know of programs and maps before any of them exists in a kernel.
+
+A spec is pure data: deterministic, picklable, made by reading an object file
+(:mod:`bpflens.load.object_file`) or by compiling a script (:mod:`bpflens.lang`), and turned into
+kernel objects by :mod:`bpflens.load`. Nothing here touches a kernel.
+
+Example::
+
+    counter = MapSpec("counter", BPF_MAP_TYPE_ARRAY, key_size=4, value_size=8, max_entries=1)
+    spec = ObjectSpec(maps={"counter": counter}, programs={...})
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Kfunc", "LineInfo", "MapSpec", "ObjectSpec", "ProgramSpec", "Reloc"]
+
+
+class _Record:
+    """Value semantics for the slots classes below: equality and a readable repr by fields."""
+
+    __slots__ = ()
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._values() == other._values()  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{n}={getattr(self, n)!r}" for n in self.__slots__)
+        return f"{type(self).__name__}({fields})"
+
+    def __getstate__(self) -> tuple[object, ...]:
+        return self._values()
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+
+class MapSpec(_Record):
+    """One map. Sizes are in bytes; type ids refer to the object's BTF (0 = none).
+
+    ``contents`` holds ``(key, value)`` pairs stored right after creation; ``inner`` is the template
+    of a map of maps; ``freeze`` makes it read-only for user space once filled; ``pinning`` is
+    libbpf's (0 none, 1 by name). ``fd_contents`` maps a slot number to the name of the program or
+    map that belongs there (prog_array and map-in-map initialisers).
+    """
+
+    __slots__ = (
+        "name", "type", "key_size", "value_size", "max_entries", "flags", "map_extra",
+        "key_type_id", "value_type_id", "inner", "contents", "fd_contents", "freeze", "pinning",
+        "numa_node", "ifindex", "struct_ops",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        type: int,
+        key_size: int = 0,
+        value_size: int = 0,
+        max_entries: int = 0,
+        *,
+        flags: int = 0,
+        map_extra: int = 0,
+        key_type_id: int = 0,
+        value_type_id: int = 0,
+        inner: MapSpec | None = None,
+        contents: Sequence[tuple[bytes, bytes]] = (),
+        fd_contents: Mapping[int, str] | None = None,
+        freeze: bool = False,
+        pinning: int = 0,
+        numa_node: int = 0,
+        ifindex: int = 0,
+        struct_ops: str = "",
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.key_size = key_size
+        self.value_size = value_size
+        self.max_entries = max_entries
+        self.flags = flags
+        self.map_extra = map_extra
+        self.key_type_id = key_type_id
+        self.value_type_id = value_type_id
+        self.inner = inner
+        self.contents = list(contents)
+        self.fd_contents = dict(fd_contents or {})
+        self.freeze = freeze
+        self.pinning = pinning
+        self.numa_node = numa_node
+        self.ifindex = ifindex
+        self.struct_ops = struct_ops
+
+
+class Reloc(_Record):
+    """A place in a program's instructions that is filled in at load time.
+
+    ``insn`` is the index of the 8-byte slot; ``kind`` one of ``"map"`` (ld_imm64 of a map fd),
+    ``"map_value"`` (ld_imm64 of an address inside map value 0, plus ``addend``), ``"func"``
+    (ld_imm64 of a subprogram's address), ``"call"`` (bpf-to-bpf call), ``"kfunc"`` (call of kernel
+    function ``name``), ``"ksym"`` (address of kernel variable ``name``), ``"core"`` (CO-RE, with
+    ``addend`` = index into ``ProgramSpec.core``).
+    """
+
+    __slots__ = ("insn", "kind", "name", "addend", "weak")
+
+    def __init__(
+        self, insn: int, kind: str, name: str, addend: int = 0, weak: bool = False
+    ) -> None:
+        self.insn = insn
+        self.kind = kind
+        self.name = name
+        self.addend = addend
+        self.weak = weak
+
+
+class LineInfo(_Record):
+    """Source of the instruction at slot ``insn``: file, text of the line, line and column (1-based)."""
+
+    __slots__ = ("insn", "file", "text", "line", "column")
+
+    def __init__(self, insn: int, file: str, text: str, line: int, column: int) -> None:
+        self.insn = insn
+        self.file = file
+        self.text = text
+        self.line = line
+        self.column = column
+
+
+class Kfunc(_Record):
+    """A kernel function that a program calls, by name; ``weak`` ones may be missing."""
+
+    __slots__ = ("name", "weak")
+
+    def __init__(self, name: str, weak: bool = False) -> None:
+        self.name = name
+        self.weak = weak
+
+
+class ProgramSpec(_Record):
+    """One program, main function first, its subprograms behind it.
+
+    ``insns`` is the raw instruction stream (8 bytes a slot) before relocation. ``funcs`` lists
+    ``(slot, name, type_id)`` of every function in it, type_id being a FUNC of the object's BTF
+    (0 = none). ``attach_to`` names what an fentry/fexit/LSM/freplace/iter/tp_btf program attaches
+    to; ``section`` is the ELF section or the probe as the user wrote it.
+    """
+
+    __slots__ = (
+        "name", "type", "insns", "relocs", "license", "expected_attach_type", "attach_to", "flags",
+        "funcs", "lines", "core", "section", "autoload", "kern_version", "ifindex", "attach_prog_fd",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        type: int,
+        insns: bytes,
+        *,
+        relocs: Sequence[Reloc] = (),
+        license: str = "GPL",
+        expected_attach_type: int = 0,
+        attach_to: str = "",
+        flags: int = 0,
+        funcs: Sequence[tuple[int, str, int]] = (),
+        lines: Sequence[LineInfo] = (),
+        core: Sequence[object] = (),
+        section: str = "",
+        autoload: bool = True,
+        kern_version: int = 0,
+        ifindex: int = 0,
+        attach_prog_fd: int = 0,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.insns = insns
+        self.relocs = list(relocs)
+        self.license = license
+        self.expected_attach_type = expected_attach_type
+        self.attach_to = attach_to
+        self.flags = flags
+        self.funcs = list(funcs)
+        self.lines = list(lines)
+        self.core = list(core)
+        self.section = section
+        self.autoload = autoload
+        self.kern_version = kern_version
+        self.ifindex = ifindex
+        self.attach_prog_fd = attach_prog_fd
+
+
+class ObjectSpec(_Record):
+    """Maps and programs that belong together, with the BTF that describes them (raw bytes)."""
+
+    __slots__ = ("maps", "programs", "btf", "name", "externs")
+
+    def __init__(
+        self,
+        maps: Mapping[str, MapSpec] | None = None,
+        programs: Mapping[str, ProgramSpec] | None = None,
+        *,
+        btf: bytes = b"",
+        name: str = "",
+        externs: Mapping[str, object] | None = None,
+    ) -> None:
+        self.maps = dict(maps or {})
+        self.programs = dict(programs or {})
+        self.btf = btf
+        self.name = name
+        self.externs = dict(externs or {})
