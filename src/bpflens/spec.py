@@ -16,11 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Kfunc", "LineInfo", "MapSpec", "ObjectSpec", "ProgramSpec", "Reloc"]
+__all__ = ["Kfunc", "LineInfo", "MapSpec", "ObjectSpec", "ProgramSpec", "Record", "Reloc"]
 
 
-class _Record:
-    """Value semantics for the slots classes below: equality and a readable repr by fields."""
+class Record:
+    """Value semantics for slots classes: equality, pickling and a readable repr by fields."""
 
     __slots__ = ()
 
@@ -44,7 +44,7 @@ class _Record:
             setattr(self, name, value)
 
 
-class MapSpec(_Record):
+class MapSpec(Record):
     """One map. Sizes are in bytes; type ids refer to the object's BTF (0 = none).
 
     ``contents`` holds ``(key, value)`` pairs stored right after creation; ``inner`` is the template
@@ -99,7 +99,7 @@ class MapSpec(_Record):
         self.struct_ops = struct_ops
 
 
-class Reloc(_Record):
+class Reloc(Record):
     """A place in a program's instructions that is filled in at load time.
 
     ``insn`` is the index of the 8-byte slot; ``kind`` one of ``"map"`` (ld_imm64 of a map fd),
@@ -121,7 +121,7 @@ class Reloc(_Record):
         self.weak = weak
 
 
-class LineInfo(_Record):
+class LineInfo(Record):
     """Source of the instruction at slot ``insn``: file, text of the line, line and column (1-based)."""
 
     __slots__ = ("insn", "file", "text", "line", "column")
@@ -134,7 +134,7 @@ class LineInfo(_Record):
         self.column = column
 
 
-class Kfunc(_Record):
+class Kfunc(Record):
     """A kernel function that a program calls, by name; ``weak`` ones may be missing."""
 
     __slots__ = ("name", "weak")
@@ -144,7 +144,7 @@ class Kfunc(_Record):
         self.weak = weak
 
 
-class ProgramSpec(_Record):
+class ProgramSpec(Record):
     """One program, main function first, its subprograms behind it.
 
     ``insns`` is the raw instruction stream (8 bytes a slot) before relocation. ``funcs`` lists
@@ -196,7 +196,7 @@ class ProgramSpec(_Record):
         self.attach_prog_fd = attach_prog_fd
 
 
-class ObjectSpec(_Record):
+class ObjectSpec(Record):
     """Maps and programs that belong together, with the BTF that describes them (raw bytes)."""
 
     __slots__ = ("maps", "programs", "btf", "name", "externs")

@@ -1,0 +1,63 @@
+"""What the language asks about the machine that a script will run on: one value, given by the caller.
+
+The language itself never looks at a kernel. Whoever compiles hands in an object with these
+methods: :class:`bpflens.session.host.HostTarget` asks the running kernel; tests use
+:class:`FakeTarget`, which knows only what it was given.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Protocol
+
+    from bpflens.btf import Btf
+
+    class Target(Protocol):
+        """Facts about one machine. Every method is pure from the language's point of view."""
+
+        arch: str  # "x86_64" or "aarch64"
+        possible_cpus: int
+        page_size: int
+
+        def btf(self) -> Btf | None:
+            """Return the BTF of vmlinux, or None where the kernel has none."""
+
+        def module_btfs(self) -> Iterable[tuple[str, Btf]]:
+            """Yield ``(module, BTF)`` of loaded modules."""
+
+        def tracepoints(self, system: str, event: str) -> Sequence[tuple[str, str]]:
+            """Return the ``(system, event)`` pairs that two glob patterns match, sorted."""
+
+        def tracepoint_format(self, system: str, event: str) -> bytes | None:
+            """Return the text of tracefs' ``format`` file, or None if there is no such event."""
+
+        def raw_tracepoints(self, event: str) -> Sequence[str]:
+            """Return the raw tracepoint names that a glob pattern matches."""
+
+        def kernel_functions(self, module: str, function: str) -> Sequence[tuple[str, str]]:
+            """Return traceable ``(module, function)`` pairs that two glob patterns match."""
+
+        def user_functions(self, binary: str, function: str) -> Sequence[tuple[str, str]]:
+            """Return ``(resolved path, symbol)`` pairs that a path (glob) and a glob match."""
+
+        def usdt_probes(
+            self, binary: str, provider: str, name: str
+        ) -> Sequence[tuple[str, str, str]]:
+            """Return ``(path, provider, name)`` of the USDT probes that three globs match."""
+
+        def kernel_symbol(self, name: str) -> int | None:
+            """Return the address of a kernel symbol."""
+
+        def user_symbol(self, binary: str, name: str) -> tuple[int, int] | None:
+            """Return ``(address, size)`` of a symbol of an ELF file."""
+
+        def cgroup_id(self, path: str) -> int | None:
+            """Return the id of a cgroup v2 directory."""
+
+        def has(self, feature: str) -> bool:
+            """Whether the kernel has a feature of :mod:`bpflens.kernel.feature` ("bpf_loop")."""
+
+        def read_include(self, name: str) -> str | None:
+            """Return the text of a header that a script includes, or None."""
