@@ -22,13 +22,13 @@ __all__ = ["Kfunc", "LineInfo", "MapSpec", "ObjectSpec", "ProgramSpec", "Record"
 class Record:
     """Value semantics for slots classes: equality, pickling and a readable repr by fields."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._values() == other._values()
 
     __hash__ = None  # type: ignore[assignment]
 
