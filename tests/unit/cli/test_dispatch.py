@@ -96,7 +96,7 @@ def test_a_door_that_this_version_lacks_is_refused_in_one_sentence(door, capsys,
     [
         (Error("the map is full"), exits.FAILURE, "bpftrace: the map is full\n"),
         (UsageError("what?"), exits.USAGE, "bpftrace: what?\n"),
-        (FileNotFoundError(2, "No such file", "a.bt"), exits.FAILURE, "bpftrace: a.bt: No such file"),
+        (FileNotFoundError(2, "Missing", "a.bt"), exits.FAILURE, "bpftrace: a.bt: Missing"),
         (SyscallError(1, "BPF_PROG_LOAD"), exits.FAILURE, "bpftrace: BPF_PROG_LOAD: Operation not"),
         (ZeroDivisionError("oh"), exits.FAILURE, "bpftrace: internal error: ZeroDivisionError: oh"),
     ],
