@@ -98,6 +98,18 @@ NEWER_VALUES: dict[str, dict[str, int]] = {
     },
 }
 
+# Members of union bpf_attr since 6.19: a whole member, or fields to add to one.
+Fields = tuple[tuple[str, int, int], ...]
+NEWER_ATTRS: dict[str, Fields] = {
+    "prog_assoc_struct_ops": (("map_fd", 0, 4), ("prog_fd", 4, 4), ("flags", 8, 4)),
+    "link_create": (
+        ("tracing_multi", 16, 24),
+        ("tracing_multi.ids", 16, 8),
+        ("tracing_multi.cookies", 24, 8),
+        ("tracing_multi.cnt", 32, 4),
+    ),
+}
+
 # Since Linux 6.2 up to 7.x; the same numbers on every 64-bit architecture.
 NEWER_SYSCALLS: dict[int, str] = {
     451: "cachestat",

@@ -247,6 +247,10 @@ BPF_ATTR_LINK_CREATE: Fields = (
     ("cgroup.relative_fd", 16, 4),
     ("cgroup.relative_id", 16, 4),
     ("cgroup.expected_revision", 24, 8),
+    ("tracing_multi", 16, 24),
+    ("tracing_multi.ids", 16, 8),
+    ("tracing_multi.cookies", 24, 8),
+    ("tracing_multi.cnt", 32, 4),
 )
 
 SIZEOF_BPF_ATTR_LINK_UPDATE = 16
@@ -294,6 +298,13 @@ BPF_ATTR_PROG_STREAM_READ: Fields = (
     ("stream_buf_len", 8, 4),
     ("stream_id", 12, 4),
     ("prog_fd", 16, 4),
+)
+
+SIZEOF_BPF_ATTR_PROG_ASSOC_STRUCT_OPS = 12
+BPF_ATTR_PROG_ASSOC_STRUCT_OPS: Fields = (
+    ("map_fd", 0, 4),
+    ("prog_fd", 4, 4),
+    ("flags", 8, 4),
 )
 
 SIZEOF_BPF_PROG_INFO = 232
@@ -473,6 +484,14 @@ BPF_LINE_INFO: Fields = (
     ("file_name_off", 4, 4),
     ("line_off", 8, 4),
     ("line_col", 12, 4),
+)
+
+SIZEOF_BPF_TOKEN_INFO = 32
+BPF_TOKEN_INFO: Fields = (
+    ("allowed_cmds", 0, 8),
+    ("allowed_maps", 8, 8),
+    ("allowed_progs", 16, 8),
+    ("allowed_attachs", 24, 8),
 )
 
 SIZEOF_BPF_CORE_RELO = 16
