@@ -25,18 +25,17 @@ from itertools import chain
 
 from bpflens.elf.source import open_source
 from bpflens.errors import FormatError
-from bpflens.elf._constant import (
-    DF_1_PIE,
+from bpflens.uapi.elf import (
     DT_FLAGS_1,
     DT_NEEDED,
     DT_NULL,
     DT_SONAME,
     DT_STRSZ,
     DT_STRTAB,
+    ELFCOMPRESS_ZLIB,
     ET_DYN,
     ET_EXEC,
     NT_GNU_BUILD_ID,
-    PN_XNUM,
     PT_DYNAMIC,
     PT_INTERP,
     PT_LOAD,
@@ -55,6 +54,7 @@ from bpflens.elf._constant import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from bpflens.elf.source import Input
     from bpflens.elf.symbols import SymbolTable
@@ -62,8 +62,11 @@ if TYPE_CHECKING:
 
 __all__ = ["File", "Note", "Relocation", "Section", "Segment", "Symbol"]
 
-_ELFCOMPRESS_ZLIB = 1
+# Newer than the headers that the generated constants come from, or not in them.
+_DF_1_PIE = 0x08000000
 _ELFCOMPRESS_ZSTD = 2
+_PN_XNUM = 0xFFFF
+
 # What one compressed section may grow to; debug sections of the largest libraries stay below it.
 _MAX_DECOMPRESSED = 1 << 30
 # Names may overlap, so a small file can spell an enormous amount of text.
@@ -246,7 +249,7 @@ class File:
         self._phdr = (phoff, phentsize, phnum)
         self._shdr = (shoff, shentsize, shnum, shstrndx)
 
-    def __enter__(self) -> File:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -315,7 +318,7 @@ class File:
         layout = struct.Struct(self.order + ("IIQQQQQQ" if self.bits == 64 else "8I"))
         if entsize != layout.size:
             raise FormatError("ELF file", f"program headers of {entsize} bytes", self.path)
-        if count == PN_XNUM and self.sections:
+        if count == _PN_XNUM and self.sections:
             count = self.sections[0].info
         table = self.read(offset, count * entsize)
         return [Segment(self, fields) for fields in layout.iter_unpack(table)]
@@ -401,7 +404,8 @@ class File:
         for section in self.sections:
             if section.type == SHT_SYMTAB_SHNDX and section.link == table.index:
                 data = section.read()
-                return struct.unpack(f"{self.order}{len(data) // 4}I", data[: len(data) & ~3])
+                words = struct.Struct(f"{self.order}{len(data) // 4}I")
+                return words.unpack_from(data)
         return ()
 
     def symbol(self, name: str) -> Symbol | None:
@@ -494,9 +498,8 @@ class File:
         for segment in self.segments:
             if segment.type == PT_DYNAMIC:
                 data = segment.read()
-                pairs = layout.iter_unpack(data[: len(data) - len(data) % layout.size])
-                result = []
-                for tag, value in pairs:
+                result: list[tuple[int, int]] = []
+                for tag, value in layout.iter_unpack(data[: len(data) - len(data) % layout.size]):
                     if tag == DT_NULL:
                         break
                     result.append((tag, value))
@@ -535,7 +538,7 @@ class File:
         if self.type != ET_DYN:
             return False
         flags = dict(self.dynamic).get(DT_FLAGS_1)
-        if flags is not None and flags & DF_1_PIE:
+        if flags is not None and flags & _DF_1_PIE:
             return True
         # Linkers before 2016 did not set the flag. libc.so.6 has an interpreter but a name too.
         return self.interpreter is not None and self.soname is None
@@ -642,7 +645,7 @@ def _decompress(data: bytes, bits: int, order: str, name: str) -> bytes:
     if size > _MAX_DECOMPRESSED:
         raise FormatError("ELF file", f"decompresses to {size} bytes", name)
     body = data[layout.size :]
-    if kind == _ELFCOMPRESS_ZLIB:
+    if kind == ELFCOMPRESS_ZLIB:
         result = _inflate(body, size, name)
     elif kind == _ELFCOMPRESS_ZSTD:
         result = _unzstd(body, size, name)
@@ -664,7 +667,7 @@ def _inflate(body: bytes, size: int, name: str) -> bytes:
 
 def _unzstd(body: bytes, size: int, name: str) -> bytes:
     try:
-        from compression import zstd
+        zstd = __import__("compression.zstd", fromlist=["zstd"])
     except ImportError:
         raise FormatError(
             "ELF file", "zstd compression needs Python 3.14 or newer to be read", name
