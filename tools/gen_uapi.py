@@ -310,9 +310,8 @@ def make_helper(headers: Path, btf: dict[str, int]) -> Module:
         "void *", "struct bpf_map *map, struct cgroup *cgroup, void *value, u64 flags",
     )  # fmt: skip
     found["cgrp_storage_delete"] = ("long", "struct bpf_map *map, struct cgroup *cgroup")
-    module.lines.insert(0, "# ruff: noqa: E501")
     module.lines += ["", "# (return type, parameters) in C; index = helper id, unspec is empty."]
-    module.lines += ["# fmt: off", "HELPER_SIGNATURES: tuple[tuple[str, str], ...] = ("]
+    module.lines += ["HELPER_SIGNATURES: tuple[tuple[str, str], ...] = ("]
     for name in names:
         ret, args = found.get(name, ("", ""))
         if not ret and name != "unspec":

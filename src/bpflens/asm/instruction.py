@@ -158,7 +158,7 @@ def encode(insns: Iterable[Instruction]) -> bytes:
             if not -(1 << 63) <= imm < 1 << 64:
                 raise ValueError(f"{insn!r}: the constant does not fit 64 bits")
             add(head | (off & 0xFFFF) << 16 | (imm & 0xFFFFFFFF) << 32)
-            add((imm & 0xFFFFFFFF00000000))
+            add(imm & 0xFFFFFFFF00000000)
         else:
             if not -0x80000000 <= imm <= 0x7FFFFFFF:
                 raise ValueError(f"{insn!r}: the constant does not fit 32 signed bits")
@@ -277,7 +277,7 @@ def bswap(dst: int, bits: int) -> Instruction:
 
 def addr_space_cast(dst: int, src: int, to_space: int, from_space: int) -> Instruction:
     """``rD = addr_space_cast(rS, to, from)`` between arena (1) and kernel (0) addresses."""
-    # Since Linux 6.9 (667a86ad9b71 "bpf: Recognize addr_space_cast instruction in the verifier").
+    # Since Linux 6.9 (6082b6c328b5 "bpf: Recognize addr_space_cast instruction in the verifier").
     op = BPF_ALU64 | BPF_MOV | BPF_X
     imm = _signed32(to_space << 16 | from_space)
     return Instruction(op, dst, src, BPF_ADDR_SPACE_CAST, imm)
@@ -379,7 +379,7 @@ def call_pseudo(off: int) -> Instruction:
 
 
 def call_kfunc(btf_id: int, fd_index: int = 0) -> Instruction:
-    """``call`` of a kernel function by BTF id; ``fd_index`` (1-based) is its module's in fd_array."""
+    """``call`` of a kernel function by BTF id; ``fd_index`` (from 1) its module in fd_array."""
     return Instruction(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, fd_index, btf_id)
 
 
