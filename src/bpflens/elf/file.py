@@ -464,11 +464,15 @@ class File:
         sections = [section for section in self.sections if section.type == SHT_NOTE]
         if sections:
             for section in sections:
-                yield from _notes(section.data, self.order, section.addralign)
+                yield from self.notes_of(section)
             return
         for segment in self.segments:
             if segment.type == PT_NOTE:
                 yield from _notes(segment.read(), self.order, segment.align)
+
+    def notes_of(self, section: Section) -> Iterator[Note]:
+        """Yield the notes of one section."""
+        return _notes(section.data, self.order, section.addralign)
 
     @property
     def build_id(self) -> bytes | None:
