@@ -100,7 +100,7 @@ class Btf:
         "_by_name",
         "_data",
         "_index",
-        "_layout",
+        "layout",
         "_long_size",
         "_nr_types",
         "_str_start",
@@ -148,10 +148,10 @@ class Btf:
             raise FormatError("BTF", "sections reach past the end of the data", "header")
         if type_off % 4 or type_len % 4 or type_off + type_len > str_off:
             raise FormatError("BTF", "the type section is out of place", "header")
-        self._str_start = size + str_off
-        self._str_stop = size + str_off + str_len
+        self._str_start: int = size + str_off
+        self._str_stop: int = size + str_off + str_len
         self._check_strings(data)
-        self._layout = _layout_section(data, order, size)
+        self.layout = _layout_section(data, order, size)
         self.is_swapped = (order == "<") != (sys.byteorder == "little")
         section = memoryview(data)[size + type_off : size + type_off + type_len]
         self.words: memoryview = _swapped(section) if self.is_swapped else section.cast("I")
@@ -173,7 +173,7 @@ class Btf:
         """The index; made on first use by a walk over all types if none was given."""
         index = self._index
         if index is None:
-            index = self._index = Index(walk(self.words, self._layout))
+            index = self._index = Index(walk(self.words, self.layout))
         return index
 
     @property
