@@ -1,0 +1,421 @@
+"""Type rules of expressions, one function a node class."""
+
+from __future__ import annotations
+
+from bpflens.lang import nodes as n
+from bpflens.lang.types import (
+    BOOL,
+    INT64,
+    UINT64,
+    Aggregate,
+    Array,
+    Bool,
+    Enum,
+    Int,
+    NoneType,
+    Pointer,
+    Record,
+    String,
+    Tuple,
+    Type,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bpflens.lang.analyse.checker import Checker
+
+__all__ = ["check", "literal_type"]
+
+COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
+
+
+def check(c: Checker, node: n.Node) -> Type | None:
+    """Return the type of an expression, or None where it is not known."""
+    return _rules()[type(node)](c, node)
+
+
+def literal_type(value: int) -> Int:
+    """Return the smallest signed type that holds a literal; uint64 above the largest int64."""
+    for size in (1, 2, 4, 8):
+        bound = 1 << (size * 8 - 1)
+        if -bound <= value < bound:
+            return Int(size, True)
+    return UINT64
+
+
+def _integer(c: Checker, node: n.Integer) -> Type | None:
+    return literal_type(node.value)
+
+
+def _string(c: Checker, node: n.String) -> Type | None:
+    limit = int(str(c.config["max_strlen"]))
+    if len(node.value) >= limit and limit:
+        text = node.value[:32].decode("utf-8", "replace")
+        c.error(node, "string-length", f"String is too long (over {limit} bytes): {text}...")
+    return String(len(node.value) + 1)
+
+
+def _boolean(c: Checker, node: n.Boolean) -> Type | None:
+    return BOOL
+
+
+def _positional(c: Checker, node: n.Positional) -> Type | None:
+    if node.index == 0:
+        return INT64
+    text = c.context.params[node.index - 1] if node.index <= len(c.context.params) else ""
+    if text == "":
+        return INT64
+    try:
+        return literal_type(int(text, 0))
+    except ValueError:
+        c.error(node, "positional", f"${node.index} used numerically but given \"{text}\"", f"Try using str(${node.index}).")  # fmt: skip
+        return None
+
+
+def _identifier(c: Checker, node: n.Identifier) -> Type | None:
+    from bpflens.lang import builtin
+
+    rule = builtin.find(node.name)
+    if rule is not None:
+        return rule.check(c, node, [])
+    found = constant(c, node.name)
+    if found is not None:
+        return found[1]
+    c.error(node, "unknown-identifier", f"Unknown identifier: '{node.name}'", *_near(node.name))
+    return None
+
+
+def constant(c: Checker, name: str) -> tuple[int | str, Type] | None:
+    """Return value and type of a named constant: a #define or an enumerator."""
+    value = c.context.declared_value(name)
+    if value is not None:
+        if isinstance(value, int):
+            return value, literal_type(value)
+        return value, String(len(value) + 1)
+    kernel = c.context.types()
+    found = kernel.enumerator(name) if kernel else None
+    return found
+
+
+def _near(name: str) -> list[str]:
+    from difflib import get_close_matches
+
+    from bpflens.lang import builtin
+
+    close = get_close_matches(name, builtin.names(), n=1)
+    return [f"Did you mean '{close[0]}'?"] if close else []
+
+
+def _variable(c: Checker, node: n.Variable) -> Type | None:
+    info = c.find_variable(node.name)
+    if info is None:
+        c.error(node, "undefined-variable", f"Undefined or undeclared variable: {node.name}")
+        return None
+    c.variant.variables[node] = info
+    if info.type is None and c.final:
+        c.error(node, "undefined-variable", f"Variable used before it was assigned: {node.name}")
+    return info.type
+
+
+def _map_name(c: Checker, node: n.MapName) -> Type | None:
+    state = c.map(node.name, node)
+    c.use_key(state, node, None)
+    return _map_value(c, node, state.name)
+
+
+def _map_access(c: Checker, node: n.MapAccess) -> Type | None:
+    state = c.map(node.map.name, node)
+    c.use_key(state, node, node.key)
+    return _map_value(c, node, state.name)
+
+
+def _map_value(c: Checker, node: n.Node, name: str) -> Type | None:
+    state = c.maps[name]
+    state.read = True
+    if state.value is None and c.final:
+        c.error(node, "undefined-map", f"Undefined map: {name}")
+    return state.value
+
+
+def _call(c: Checker, node: n.Call) -> Type | None:
+    from bpflens.lang import builtin, call
+
+    rule = call.find(node.name)
+    if rule is not None:
+        return rule.check(c, node)
+    special = builtin.find(node.name)
+    if special is not None:
+        return special.check(c, node, node.args)
+    for argument in node.args:
+        c.type(argument)
+    c.error(node, "unknown-function", f"Unknown function: '{node.name}'", *call.near(node.name))
+    return None
+
+
+def _unary(c: Checker, node: n.Unary) -> Type | None:
+    if node.op == "&":
+        return _address_of(c, node)
+    found = c.type(node.operand)
+    if found is None:
+        return None
+    if node.op == "*":
+        if isinstance(found, Pointer):
+            return found.target
+        if isinstance(found, Int):
+            c.error(node, "dereference", f"Can not dereference type '{found.name}'. It needs to be casted to a pointer, e.g. *(uint64 *)(expr)")  # fmt: skip
+        else:
+            c.error(node, "dereference", f"Can not dereference type '{found.name}'")
+        return None
+    if isinstance(found, Pointer) and node.op == "!":
+        return BOOL
+    if not (isinstance(found, (Int, Bool, Enum)) or _countable(found)):
+        c.error(node, "operand", f"The {node.op} operator can not be used on expressions of type '{found.name}'")  # fmt: skip
+        return None
+    if node.op == "!":
+        return BOOL
+    if node.op == "-":
+        return INT64
+    return Int(max(found.size, 1), getattr(found, "signed", False)) if isinstance(found, Int) else UINT64  # fmt: skip
+
+
+def _address_of(c: Checker, node: n.Unary) -> Type | None:
+    operand = node.operand
+    if isinstance(operand, n.MapName):
+        state = c.map(operand.name, operand)
+        return Pointer(state.value or NoneType(), "bpf")
+    found = c.type(operand)
+    if not isinstance(operand, n.Variable):
+        c.error(node, "address-of", "The & operator can only be used on variables and maps")
+        return None
+    return Pointer(found, "bpf") if found is not None else None
+
+
+def _countable(type: Type) -> bool:
+    return type.__class__.__name__ in ("Count", "Sum", "Min", "Max", "Avg")
+
+
+def _inc_dec(c: Checker, node: n.IncDec) -> Type | None:
+    target = node.target
+    if isinstance(target, n.Variable):
+        found = _variable(c, target)
+        if found is not None:
+            c.variant.types[target] = found
+        if found is not None and not isinstance(found, (Int, Pointer)):
+            c.error(node, "operand", f"The {node.op} operator can not be used on expressions of type '{found.name}'")  # fmt: skip
+            return None
+        return found
+    if isinstance(target, (n.MapName, n.MapAccess)):
+        name = target.name if isinstance(target, n.MapName) else target.map.name
+        state = c.map(name, target)
+        c.use_key(state, target, target.key if isinstance(target, n.MapAccess) else None)
+        if state.value is None:
+            c.assign_map(state, node, INT64, literal=True)
+        elif not isinstance(state.value, (Int, Pointer)):
+            c.error(node, "operand", f"The {node.op} operator can not be used on expressions of type '{state.value.name}'")  # fmt: skip
+        return state.value
+    c.error(node, "operand", f"The {node.op} operator must be applied to a map or variable")
+    return None
+
+
+def _binary(c: Checker, node: n.Binary) -> Type | None:
+    left, right = c.type(node.left), c.type(node.right)
+    if left is None or right is None:
+        return BOOL if node.op in COMPARISONS or node.op in ("&&", "||") else None
+    if node.op in ("&&", "||"):
+        return _logical(c, node, left, right)
+    if isinstance(left, Pointer) or isinstance(right, Pointer):
+        return _pointer_binary(c, node, left, right)
+    if _number(left) and _number(right):
+        return _integer_binary(c, node, left, right)
+    if node.op in ("==", "!=") and _comparable(left, right):
+        return BOOL
+    c.error(node, "operand", f"Type mismatch for '{node.op}': comparing '{left.name}' with '{right.name}'" if node.op in COMPARISONS else f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}")  # fmt: skip
+    return None
+
+
+def _number(type: Type) -> bool:
+    return isinstance(type, (Int, Bool, Enum)) or _countable(type)
+
+
+def _comparable(left: Type, right: Type) -> bool:
+    if isinstance(left, String) and isinstance(right, String):
+        return True
+    if isinstance(left, Array) and isinstance(right, Array):
+        return left.size == right.size
+    if isinstance(left, Tuple) and isinstance(right, Tuple):
+        return len(left.items) == len(right.items) and all(
+            (_number(a) and _number(b)) or _comparable(a, b) or a == b
+            for a, b in zip(left.items, right.items, strict=True)
+        )
+    return (
+        left == right
+        and not isinstance(left, (Aggregate, NoneType))
+        and left.size in (6, 8, 16, 24)
+    )
+
+
+def _logical(c: Checker, node: n.Binary, left: Type, right: Type) -> Type | None:
+    for side, found in ((node.left, left), (node.right, right)):
+        if not (_number(found) or isinstance(found, (Pointer, String))):
+            c.error(side, "operand", f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}")  # fmt: skip
+    return BOOL
+
+
+def _integer_binary(c: Checker, node: n.Binary, left: Type, right: Type) -> Type | None:
+    from bpflens.lang.analyse.statement import is_flexible
+
+    if node.op in COMPARISONS:
+        return BOOL
+    left_signed, right_signed = getattr(left, "signed", False), getattr(right, "signed", False)
+    if is_flexible(node.left) and not is_flexible(node.right):
+        left_signed = right_signed
+    elif is_flexible(node.right) and not is_flexible(node.left):
+        right_signed = left_signed
+    literals = isinstance(node.left, n.Integer) and isinstance(node.right, n.Integer)
+    if node.op in ("/", "%") and (left_signed or right_signed) and not literals:
+        if left_signed != right_signed:
+            c.warning(node, "signed-division", f"signed operands for '{node.op}' can lead to undefined behavior (cast to unsigned to silence warning)")  # fmt: skip
+    if node.op == "-" or left_signed or right_signed:
+        return INT64
+    return UINT64
+
+
+def _pointer_binary(c: Checker, node: n.Binary, left: Type, right: Type) -> Type | None:
+    if isinstance(left, Pointer) and isinstance(right, Pointer):
+        if node.op in COMPARISONS:
+            return BOOL
+        if node.op == "-":
+            return INT64
+    else:
+        pointer, other = (left, right) if isinstance(left, Pointer) else (right, left)
+        if isinstance(other, (Int, Bool, Enum)):
+            if node.op in COMPARISONS:
+                return BOOL
+            if node.op == "+" or (node.op == "-" and pointer is left):
+                assert isinstance(pointer, Pointer)
+                return Pointer(pointer.target, pointer.space)
+            if node.op in ("&", "|", "^", ">>", "<<", "%", "/"):
+                # Masks and shifts of addresses are common in field scripts; the value is a number.
+                return UINT64
+    c.error(node, "operand", f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}")  # fmt: skip
+    return None
+
+
+def _ternary(c: Checker, node: n.Ternary) -> Type | None:
+    from bpflens.lang.analyse.state import unify, widen
+    from bpflens.lang.analyse.statement import check_condition, is_flexible
+
+    check_condition(c, node.condition, "ternary")
+    then_node = node.condition if node.then is None else node.then
+    then, otherwise = c.type(then_node), c.type(node.otherwise)
+    if then is None or otherwise is None:
+        return None
+    if isinstance(then, Int) and isinstance(otherwise, Int):
+        if is_flexible(then_node):
+            return widen(otherwise)
+        if is_flexible(node.otherwise):
+            return widen(then)
+    both = then if then == otherwise else unify(widen(then), widen(otherwise))
+    if both is None:
+        c.error(node, "ternary", f"Ternary operator must return the same type: have '{then.name}' and '{otherwise.name}'")  # fmt: skip
+    return both
+
+
+def _tuple(c: Checker, node: n.Tuple) -> Type | None:
+    items = [c.type(item) for item in node.items]
+    return Tuple([_item(c, node, item) for item in items if item is not None]) if all(item is not None for item in items) else None  # fmt: skip
+
+
+def _record(c: Checker, node: n.Record) -> Type | None:
+    items = [c.type(item.value) for item in node.items]
+    names = [item.name for item in node.items]
+    if len(set(names)) != len(names):
+        c.error(node, "record", "a record cannot have two fields of one name")
+    if any(item is None for item in items):
+        return None
+    return Record(names, [_item(c, node, item) for item in items if item is not None])
+
+
+def _item(c: Checker, node: n.Node, type: Type) -> Type:
+    if isinstance(type, NoneType) or (isinstance(type, Aggregate) and not _countable(type)):
+        c.error(node, "tuple", f"Tuple type unsupported: {type.name}")
+    if isinstance(type, Aggregate):
+        return Int(8, getattr(type, "signed", False))
+    return Int(8, type.signed) if isinstance(type, Int) else type
+
+
+def _block(c: Checker, node: n.Block) -> Type | None:
+    from bpflens.lang.analyse.statement import check_block
+
+    return check_block(c, node) or (NoneType() if node.result is None else None)
+
+
+def _if(c: Checker, node: n.If) -> Type | None:
+    from bpflens.lang.analyse.state import unify, widen
+    from bpflens.lang.analyse.statement import check_block, check_condition
+
+    check_condition(c, node.condition, "if()")
+    then = check_block(c, node.then)
+    other = node.otherwise
+    otherwise = None
+    if isinstance(other, n.If):
+        otherwise = c.type(other)
+    elif other is not None:
+        otherwise = check_block(c, other)
+    if node.then.result is None or other is None:
+        return NoneType()
+    if then is None or otherwise is None:
+        return then or otherwise
+    return then if then == otherwise else unify(widen(then), widen(otherwise))
+
+
+def _comptime(c: Checker, node: n.Comptime) -> Type | None:
+    return c.type(node.operand)
+
+
+def _type_arg(c: Checker, node: n.TypeArg) -> Type | None:
+    from bpflens.lang.analyse.place import resolve_type
+
+    return resolve_type(c, node.type)
+
+
+_TABLE: dict[type[n.Node], Callable[[Checker, n.Node], Type | None]] = {}
+
+
+def _rules() -> dict[type[n.Node], Callable[[Checker, n.Node], Type | None]]:
+    # Filled on first use: the neighbour module with the other half of the rules imports this one.
+    if not _TABLE:
+        from bpflens.lang.analyse import place
+
+        _TABLE.update(
+            {
+                n.Integer: _integer,
+                n.String: _string,
+                n.Boolean: _boolean,
+                n.Positional: _positional,
+                n.Identifier: _identifier,
+                n.Variable: _variable,
+                n.MapName: _map_name,
+                n.MapAccess: _map_access,
+                n.Call: _call,
+                n.Unary: _unary,
+                n.IncDec: _inc_dec,
+                n.Binary: _binary,
+                n.Ternary: _ternary,
+                n.Tuple: _tuple,
+                n.Record: _record,
+                n.Block: _block,
+                n.If: _if,
+                n.Comptime: _comptime,
+                n.TypeArg: _type_arg,
+                n.Field: place.check_field,
+                n.TupleItem: place.check_tuple_item,
+                n.Index: place.check_index,
+                n.Cast: place.check_cast,
+                n.Sizeof: place.check_sizeof,
+                n.Offsetof: place.check_offsetof,
+            }  # type: ignore[dict-item]
+        )
+    return _TABLE

@@ -1,0 +1,167 @@
+"""What analysis finds out, in tables beside the tree: variables, maps, variants of probes.
+
+A :class:`Variant` is one probe block seen from one kind of attach point: the unit that has types
+of its own and becomes one program in the kernel (possibly attached to many things).
+"""
+
+from __future__ import annotations
+
+from bpflens.lang.types import (
+    Array,
+    Bool,
+    Enum,
+    Int,
+    NoneType,
+    Pointer,
+    Record,
+    String,
+    Struct,
+    Tuple,
+    Type,
+    promote,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bpflens.lang import nodes as n
+
+__all__ = ["MapState", "Match", "TypedProgram", "VariableInfo", "Variant", "unify", "widen"]
+
+
+class VariableInfo:
+    """One scratch variable: ``type`` settles during analysis; ``fixed`` once declared with a type.
+
+    ``flexible`` while only non-negative literals were assigned, which suit either sign.
+    """
+
+    __slots__ = ("fixed", "flexible", "name", "node", "type")
+
+    def __init__(self, name: str, node: n.Node) -> None:
+        self.name = name
+        self.node = node
+        self.type: Type | None = None
+        self.fixed = False
+        self.flexible = False
+
+
+class MapState:
+    """One map of the script. ``keyed`` is None until the first use tells."""
+
+    __slots__ = (
+        "flexible", "key", "keyed", "max_entries", "name", "node", "read", "value", "map_type",
+    )  # fmt: skip
+
+    def __init__(self, name: str, node: n.Node) -> None:
+        self.name = name
+        self.node = node
+        self.keyed: bool | None = None
+        self.key: Type | None = None
+        self.value: Type | None = None
+        self.flexible = False
+        self.map_type = ""
+        self.max_entries = 0
+        self.read = False
+
+
+class Match:
+    """One thing that an attach point stands for: full probe name, and what attaching it needs."""
+
+    __slots__ = ("name", "options")
+
+    def __init__(self, name: str, options: dict[str, object]) -> None:
+        self.name = name
+        self.options = options
+
+
+class Variant:
+    """One probe block for one attach point (or one match of it), with its own types.
+
+    ``kind`` is the probe type; ``args`` the type of the ``args`` builtin (a pointer to a struct),
+    or None; ``result`` the type of ``retval`` where BTF knows it. ``types`` maps expression nodes
+    to types, ``variables`` the Variable/Let/For nodes to their :class:`VariableInfo`.
+    """
+
+    __slots__ = (
+        "args", "index", "kind", "matches", "params", "point", "probe", "result", "types",
+        "variables",
+    )  # fmt: skip
+
+    def __init__(
+        self, probe: n.Probe, point: n.AttachPoint, kind: str, matches: Sequence[Match], index: int
+    ) -> None:
+        self.probe = probe
+        self.point = point
+        self.kind = kind
+        self.matches = list(matches)
+        self.index = index
+        self.args: Pointer | None = None
+        self.params: list[tuple[str, Type]] = []
+        self.result: Type | None = None
+        self.types: dict[n.Node, Type] = {}
+        self.variables: dict[n.Node, VariableInfo] = {}
+
+
+class TypedProgram:
+    """The result of analysis: variants in declaration order, maps in order of first use."""
+
+    __slots__ = ("functions", "maps", "tree", "variants")
+
+    def __init__(self, tree: n.Program) -> None:
+        self.tree = tree
+        self.variants: list[Variant] = []
+        self.maps: dict[str, MapState] = {}
+        self.functions: dict[str, Variant] = {}
+
+
+def widen(type: Type) -> Type:
+    """Return the type in which a value is kept: integers take 8 bytes, also inside tuples."""
+    if isinstance(type, Int):
+        return Int(8, type.signed)
+    if isinstance(type, Record):
+        return Record(type.names, [widen(item) for item in type.items])
+    if isinstance(type, Tuple):
+        return Tuple([widen(item) for item in type.items])
+    return type
+
+
+def unify(current: Type, new: Type) -> Type | None:
+    """Return the type that holds values of both, or None where they do not go together."""
+    if current == new:
+        # Equal by structure; keep whichever pointer is not trusted, for both must be readable.
+        return current
+    if isinstance(current, (Int, Enum, Bool)) and isinstance(new, (Int, Enum, Bool)):
+        return widen(promote(current, new))
+    if isinstance(current, String) and isinstance(new, String):
+        return current if current.size >= new.size else new
+    if isinstance(current, Tuple) and isinstance(new, Tuple):
+        return _unify_tuples(current, new)
+    if isinstance(current, Pointer) and isinstance(new, Pointer):
+        return _unify_pointers(current, new)
+    if isinstance(current, Pointer) and isinstance(new, Int):
+        return current
+    if isinstance(current, Array) and isinstance(new, Array) and current.size == new.size:
+        return current
+    if isinstance(current, Struct) and isinstance(new, Struct) and current.tag == new.tag:
+        return current
+    return None
+
+
+def _unify_tuples(current: Tuple, new: Tuple) -> Type | None:
+    if len(current.items) != len(new.items) or type(current) is not type(new):
+        return None
+    items = [unify(a, b) for a, b in zip(current.items, new.items, strict=True)]
+    if any(item is None for item in items):
+        return None
+    whole = [item for item in items if item is not None]
+    if isinstance(current, Record):
+        assert isinstance(new, Record)
+        return Record(current.names, whole) if current.names == new.names else None
+    return Tuple(whole)
+
+
+def _unify_pointers(current: Pointer, new: Pointer) -> Pointer:
+    target = new.target if isinstance(current.target, NoneType) else current.target
+    space = current.space if current.space == new.space else ""
+    return Pointer(target, space)
