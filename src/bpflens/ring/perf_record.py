@@ -41,9 +41,9 @@ _LOST_BODY = Struct("=QQ")
 
 
 class Tally:
-    """What a reader has seen: ``records`` and ``payload`` bytes, events ``lost``, ``unknown`` records.
+    """What a reader has seen: ``records``, ``payload`` bytes, ``lost`` events, ``unknown`` ones.
 
-    ``passed`` counts every byte walked over and is brought up to date before a handler is called.
+    ``passed`` counts every byte walked over; it is brought up to date before a handler is called.
     """
 
     __slots__ = ("lost", "passed", "payload", "records", "unknown")

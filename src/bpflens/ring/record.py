@@ -58,7 +58,9 @@ def stride(size: int) -> int:
     return (size + HEADER + 7) & ~7
 
 
-def payloads(block: memoryview, size: int, count: int, header: int = HEADER) -> Iterator[memoryview]:
+def payloads(
+    block: memoryview, size: int, count: int, header: int = HEADER
+) -> Iterator[memoryview]:
     """Take a block apart: yield the payload of each of its ``count`` records."""
     step = len(block) // count
     for start in range(header, header + step * count, step):

@@ -1,0 +1,113 @@
+"""Find what a program attaches to before it is loaded: kernel functions and hooks by BTF id.
+
+fentry, fexit, fmod_ret, LSM, tp_btf, iterators and struct_ops name their target at load time by
+an id in the kernel's BTF (or a module's), freplace and fentry on a BPF program by that program.
+
+Example::
+
+    target_of(ProgramSpec("p", BPF_PROG_TYPE_TRACING, ..., attach_to="sched_switch",
+                          expected_attach_type=BPF_TRACE_RAW_TP)).btf_id
+"""
+
+from __future__ import annotations
+
+from bpflens.errors import NotFound
+from bpflens.uapi.bpf import (
+    BPF_LSM_CGROUP,
+    BPF_LSM_MAC,
+    BPF_PROG_TYPE_EXT,
+    BPF_PROG_TYPE_LSM,
+    BPF_PROG_TYPE_TRACING,
+    BPF_TRACE_ITER,
+    BPF_TRACE_RAW_TP,
+)
+from bpflens.uapi.btf import BTF_KIND_FUNC, BTF_KIND_TYPEDEF
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.btf import Btf
+    from bpflens.spec import ProgramSpec
+
+__all__ = ["AttachTarget", "target_of"]
+
+
+class AttachTarget:
+    """``btf_id`` of the target in vmlinux, in the BTF ``btf_fd`` or in program ``prog_fd``."""
+
+    __slots__ = ("btf_fd", "btf_id", "prog_fd")
+
+    def __init__(self, btf_id: int = 0, prog_fd: int = 0, btf_fd: int = 0) -> None:
+        self.btf_id = btf_id
+        self.prog_fd = prog_fd
+        self.btf_fd = btf_fd
+
+
+_NONE = AttachTarget()
+
+# The name in BTF of what a hook is called: kernel/bpf/btf.c and include/linux/bpf_lsm.h.
+_PREFIXES = {
+    BPF_TRACE_RAW_TP: ("btf_trace_", BTF_KIND_TYPEDEF),
+    BPF_TRACE_ITER: ("bpf_iter_", BTF_KIND_FUNC),
+    BPF_LSM_MAC: ("bpf_lsm_", BTF_KIND_FUNC),
+    BPF_LSM_CGROUP: ("bpf_lsm_", BTF_KIND_FUNC),
+}
+_TYPES = frozenset((BPF_PROG_TYPE_TRACING, BPF_PROG_TYPE_LSM, BPF_PROG_TYPE_EXT))
+
+
+def target_of(spec: ProgramSpec, attach_prog_fd: int = 0) -> AttachTarget:
+    """Return what the kernel must be told about the target of ``spec``.
+
+    Raises :class:`~bpflens.errors.NotFound` with near names when the target does not exist.
+    """
+    if spec.type not in _TYPES or not spec.attach_to:
+        return _NONE
+    prog_fd = attach_prog_fd or spec.attach_prog_fd
+    if prog_fd:
+        return AttachTarget(_function_of_program(prog_fd, spec.attach_to), prog_fd)
+    prefix, kind = _PREFIXES.get(spec.expected_attach_type, ("", BTF_KIND_FUNC))
+    return _in_kernel(spec.attach_to, prefix, kind)
+
+
+def _in_kernel(name: str, prefix: str, kind: int) -> AttachTarget:
+    from bpflens.objects import btf as kernel_btf
+
+    module, _, plain = name.rpartition(":")
+    wanted = prefix + plain
+    if module in ("", "vmlinux"):
+        found = kernel_btf.vmlinux().find(wanted, kind)
+        if found is not None:
+            return AttachTarget(found)
+    for module_name in [module] if module not in ("", "vmlinux") else kernel_btf.modules():
+        found = kernel_btf.module(module_name).find(wanted, kind)
+        if found is not None:
+            return AttachTarget(found, btf_fd=kernel_btf.module_fd(module_name))
+    raise NotFound(_WHAT.get(prefix, "kernel function"), plain, _near(wanted, prefix, kind))
+
+
+_WHAT = {
+    "": "kernel function",
+    "btf_trace_": "tracepoint with BTF",
+    "bpf_iter_": "iterator",
+    "bpf_lsm_": "LSM hook",
+}
+
+
+def _near(wanted: str, prefix: str, kind: int) -> list[str]:
+    from difflib import get_close_matches
+
+    from bpflens.objects import btf as kernel_btf
+
+    vmlinux = kernel_btf.vmlinux()
+    names = {vmlinux.name(id) for id in vmlinux.ids_of_kind(kind)}
+    close = get_close_matches(wanted, [n for n in names if n.startswith(prefix)], n=3)
+    return [name.removeprefix(prefix) for name in close]
+
+
+def _function_of_program(prog_fd: int, name: str) -> int:
+    from bpflens.objects.btf import of_program
+
+    btf: Btf | None = of_program(prog_fd)
+    found = btf.find(name, BTF_KIND_FUNC) if btf is not None else None
+    if found is None:
+        raise NotFound("function in the target program", name)
+    return found
