@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Value: TypeAlias = "Reg | int"
-    Operand: TypeAlias = "Reg | Slot | int"
+    # An Op as an operand exists only behind legalise: something to be computed in place.
+    Operand: TypeAlias = "Reg | Slot | Op | int"
 
 __all__ = [
     "ALU_OPS",
