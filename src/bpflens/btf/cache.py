@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 import struct
-from array import array
 from zlib import crc32
 
 from bpflens.btf.index import Index, complete
@@ -159,6 +158,8 @@ def _encode(index: Index, identity: bytes) -> bytes:
     assert index.kinds is not None
     assert index.by_name is not None
     assert index.enumerators is not None
+    from array import array
+
     tables = [array("I", t) for t in (index.offsets, index.by_name, index.enumerators)]
     parts = [identity, bytes(-len(identity) % 8), *map(array.tobytes, tables), index.kinds]
     body = b"".join(parts)

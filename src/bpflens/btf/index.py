@@ -17,8 +17,6 @@ Example::
 
 from __future__ import annotations
 
-from array import array
-
 from bpflens.errors import FormatError
 from bpflens.uapi.btf import (
     BTF_KIND_ARRAY,
@@ -36,6 +34,7 @@ from bpflens.uapi.btf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Sequence
 
 __all__ = ["Index", "complete", "kinds_of", "sort_enumerators", "sort_types", "walk"]
@@ -121,6 +120,8 @@ def walk(words: memoryview, layout: bytes | None = None) -> array[int]:
     ``layout`` is the BTF's layout section, which tells the size of kinds that we do not know.
     Raises :class:`FormatError` where a type is of an unknown kind or reaches past the end.
     """
+    from array import array  # which pulls in collections: 2 ms that a start with a cache saves
+
     offsets: list[int] = []
     append = offsets.append
     sizes = _Sizes(layout)
@@ -169,6 +170,8 @@ def sort_enumerators(
 def _sort(words: memoryview, strings: bytes, positions: Sequence[int]) -> array[int]:
     # latin-1 keeps the order of the bytes, and Python compares such strings fastest. A name that is
     # not a proper one (outside the strings, or absurdly long) is left out: it cannot be asked for.
+    from array import array
+
     text = strings.decode("latin-1")
     find = text.find
     size = len(text)
