@@ -25,7 +25,6 @@ import errno
 import os
 from bisect import bisect_right
 
-from bpflens.elf.glob import literal_prefix, translate_glob
 from bpflens.errors import NotFound, SyscallError
 
 TYPE_CHECKING = False
@@ -223,6 +222,8 @@ class Kallsyms:
         """
         import re
 
+        from bpflens.elf.glob import translate_glob
+
         self._read_all()
         letters = types.encode() or bytes(range(256))
         # The type and the address stand before the match: a search that begins with fixed
@@ -241,7 +242,7 @@ class Kallsyms:
 
     def functions(self, pattern: str = "*", module: str | None = None) -> list[str]:
         """Return the names of functions that match a glob, each once, in the kernel's order."""
-        if module is None and literal_prefix(pattern.encode(errors="surrogateescape")) == b"":
+        if module is None and pattern[:1] in ("*", "?", "["):
             return self._all_functions(pattern)
         found = self.glob(pattern, types=FUNCTION_TYPES, module=module)
         return list(dict.fromkeys(name for name, _, _, _ in found))
@@ -249,6 +250,8 @@ class Kallsyms:
     def _all_functions(self, pattern: str) -> list[str]:
         # One loop in C for the patterns that match half of the kernel.
         import re
+
+        from bpflens.elf.glob import translate_glob
 
         self._read_all()
         name = translate_glob(pattern.encode(errors="surrogateescape"), b"\n\t ")
