@@ -64,7 +64,10 @@ _TYPES = {
     "any": (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC),
 }
 _BIND_ORDER = {STB_GLOBAL: 0, STB_GNU_UNIQUE: 0, STB_WEAK: 1}
+# How many symbols before an address are looked at for one that contains it.
 _WALK = 256
+# Names may overlap, so a small file can spell an enormous amount of text.
+_MAX_NAME_BYTES = 1 << 28
 
 
 class SymbolTable:
@@ -192,8 +195,13 @@ class SymbolTable:
         """Return ``(name, value)`` of the names that match ``*``, ``?`` and ``[...]``."""
         encoded = pattern.encode(errors="surrogateescape")
         found: dict[tuple[bytes, int], None] = {}
+        budget = _MAX_NAME_BYTES
         for part in self._parts:
-            found.update(dict.fromkeys(part.glob(self._types, encoded)))
+            for pair in part.glob(self._types, encoded):
+                found[pair] = None
+                budget -= len(pair[0])
+                if budget < 0:
+                    raise FormatError("ELF file", "the names are absurdly long", "symbol table")
         return [(name.decode(errors="backslashreplace"), value) for name, value in found]
 
     def symbols(self) -> Iterator[Symbol]:
@@ -325,12 +333,10 @@ class _Part:
         offsets += _occurrences(self._strings, name + b"@")
         if len(offsets) > 8:
             wanted = set(offsets)
-            return [i for i, offset in enumerate(self._column("I", 0)) if offset in wanted]
-        found = []
-        for offset in offsets:
-            found += self._with_name_at(offset)
-        chosen = [index for index in found if self._is_defined(index)]
-        return sorted(chosen)
+            found = [i for i, offset in enumerate(self._column("I", 0)) if offset in wanted]
+        else:
+            found = sorted(i for offset in offsets for i in self._with_name_at(offset))
+        return [index for index in found if self._is_defined(index)]
 
     def _is_defined(self, index: int) -> bool:
         place = index * self._layout.size + (6 if self._wide else 14)
