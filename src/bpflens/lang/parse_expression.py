@@ -99,7 +99,7 @@ _NOT_ASSIGNABLE = "increment/decrement requires a variable or map"
 class ExpressionParser(TypeParser):
     """The part of the parser that reads expressions."""
 
-    __slots__ = ("depth", "macro_names", "operators")
+    __slots__ = ("depth", "operators")
 
     if TYPE_CHECKING:
 
@@ -107,8 +107,6 @@ class ExpressionParser(TypeParser):
 
     depth: int
     operators: int
-    # Names that macros of this script give to expressions, and the macros themselves.
-    macro_names: set[str]
 
     def expression(self, left: Expr | None = None) -> Expr:
         """Parse any expression; ``left`` is the operand that was parsed already."""
@@ -145,6 +143,16 @@ class ExpressionParser(TypeParser):
         if self.kind in _PREFIX:
             return self._prefix()
         return self.postfix(self.primary())
+
+    def condition(self) -> Expr:
+        """Parse what stands between ``if`` or ``while`` and the block."""
+        node = self.expression()
+        if isinstance(node, Record):
+            at = node.items[0].start + len(node.items[0].name)
+            self._unexpected_in_condition(at, "Use == to compare.")
+        elif isinstance(node, Tuple) and node.items:
+            self._unexpected_in_condition(node.items[0].end, "Use && or || between conditions.")
+        return node
 
     def primary(self) -> Expr:
         """Parse an operand without operators."""
@@ -217,6 +225,10 @@ class ExpressionParser(TypeParser):
         # The rest of the statement is full of unclosed brackets; nothing useful can be said of it.
         self.panic = True
         return error
+
+    def _unexpected_in_condition(self, position: int, hint: str) -> None:
+        at = self.skip_layout(position - self.base) + self.base
+        self.report("expected ')'", at, at + 1, hint)
 
     # prefix and postfix
 
@@ -331,7 +343,7 @@ class ExpressionParser(TypeParser):
         start = self.start
         self.enter()
         self.advance()
-        condition = self.expression()
+        condition = self.condition()
         then = self.block(keeps_value=True)
         end = self.end
         self.advance()

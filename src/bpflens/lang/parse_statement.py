@@ -212,7 +212,7 @@ class StatementParser(ExpressionParser):
     def _while(self) -> Stmt:
         start = self.start
         self.advance()
-        condition = self.expression()
+        condition = self.condition()
         body = self._body()
         return While(condition, body, start, body.end)
 

@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpflens.lang.nodes import Expr, TypeExpr
 
-__all__ = ["BUILTIN_NAMES", "TAGS", "TypeParser", "is_builtin", "looks_like_type"]
+__all__ = ["BUILTIN_NAMES", "TAGS", "TypeParser", "is_builtin", "is_reserved", "looks_like_type"]
 
 TAGS = frozenset(("struct", "union", "enum"))
 
@@ -48,6 +48,9 @@ BUILTIN_NAMES = frozenset(
     " leader_tid leader_comm usermode config".split()
 )
 
+# The few of them that not even a macro may give another meaning; the others are macros themselves.
+_RESERVED = frozenset(("args", "ctx", "kstack", "nsecs", "pid", "tid", "ustack"))
+
 _LARGEST_POSITIONAL = (1 << 63) - 1
 
 
@@ -59,6 +62,11 @@ def is_builtin(name: str) -> bool:
     return number.isdigit() and name.endswith("arg" + number)
 
 
+def is_reserved(name: str) -> bool:
+    """Whether a name cannot be given to the parameter of a macro."""
+    return name in _RESERVED or (is_builtin(name) and name not in BUILTIN_NAMES)
+
+
 def looks_like_type(name: str) -> bool:
     """Whether a name alone is more likely a type than a value."""
     return name in _TYPE_NAMES or (name.endswith("_t") and not is_builtin(name))
@@ -67,7 +75,10 @@ def looks_like_type(name: str) -> bool:
 class TypeParser(Lexer):
     """The part of the parser that reads types."""
 
-    __slots__ = ()
+    __slots__ = ("macro_names",)
+
+    # Names that macros of this script give to expressions, and the macros themselves.
+    macro_names: set[str]
 
     if TYPE_CHECKING:
         # Given by the layers above.
@@ -120,10 +131,11 @@ class TypeParser(Lexer):
         state, name = self.save(), self.value
         node = self.type_ahead()
         if node is not None and self.kind in (")", ","):
-            plain = isinstance(node, NamedType) and not node.tag
-            if plain and not looks_like_type(name):
+            if isinstance(node, NamedType) and not node.tag and not looks_like_type(name):
                 return Identifier(name, node.start, node.end)
-            return node
+            # "typeof(x[0])" in a macro means an element of its parameter x.
+            if not (isinstance(node, ArrayType) and name in self.macro_names):
+                return node
         self.restore(state)
         return self.expression()
 

@@ -54,7 +54,7 @@ from bpflens.lang.nodes import (
     Variable,
 )
 from bpflens.lang.parse_statement import StatementParser
-from bpflens.lang.parse_type import is_builtin
+from bpflens.lang.parse_type import is_reserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,8 +155,6 @@ class _Parser(StatementParser):
         if self.text[at] == "#" or (word in _C_WORDS and self._is_definition(at)):
             return self._definition(at)
         try:
-            if word == "config" and self._next_is(at + 6, "="):
-                return self._config(at)
             read = _ITEMS.get(word)
             return self._probe(at) if read is None else read(self, at)
         except Resync:
@@ -221,7 +219,8 @@ class _Parser(StatementParser):
             else:
                 at += 1
         word = self.word(start)
-        self.report(f"expected '{';' if is_typedef else '}'}' to end this {word}", at, at)
+        start += self.base
+        self.report(f"expected ';' to end this {word}", start, start + len(word))
         return at
 
     def _attributes_end(self, at: int) -> int:
@@ -232,14 +231,13 @@ class _Parser(StatementParser):
                 start = at + self.base
                 self.report("__attribute__ syntax error, expected '(('", start, start + 1)
                 return at
-            at = self._balanced(at)
+            at = self._balanced(at, "__attribute__ syntax error, mismatched '(' and ')'")
             behind = self.skip_layout(at)
         return behind + 1 if self.text[behind] == ";" else at
 
-    def _balanced(self, at: int) -> int:
+    def _balanced(self, at: int, message: str = "") -> int:
         # Behind the bracket that closes the one at this offset; comments do not count.
-        depth = 0
-        start = at
+        start, depth = at, 0
         while at < self.length:
             char = self.text[at]
             if char in "([{":
@@ -252,8 +250,10 @@ class _Parser(StatementParser):
                 at = max(self.skip_layout(at), at + 1)
                 continue
             at += 1
-        closing = {"(": ")", "[": "]", "{": "}"}[self.text[start]]
-        self.report(f"expected '{closing}'", at + self.base, at + self.base)
+        bracket = self.text[start]
+        if not message:
+            message = f"no '{_CLOSING[bracket]}' for this '{bracket}'"
+        self.report(message, start + self.base, start + self.base + 1)
         return at
 
     def _directive_end(self, at: int) -> int:
@@ -341,7 +341,7 @@ class _Parser(StatementParser):
         elif self.kind != NAME:
             raise self.fail("expected macro argument ($var, @map, or identifier)")
         else:
-            if is_builtin(self.value):
+            if is_reserved(self.value):
                 message = f"builtin '{self.value}' can't be used as a macro argument"
                 self.report(message, self.start, self.end)
             node = Identifier(self.value, self.start, self.end)
@@ -476,9 +476,6 @@ class _Parser(StatementParser):
         self.advance()
         return self.start
 
-    def _next_is(self, at: int, char: str) -> bool:
-        return self.text[self.skip_layout(at)] == char
-
     def _skip_item(self, at: int) -> int:
         # What is broken ends with the next block; inside a block errors are dealt with there.
         self.panic = True
@@ -543,8 +540,10 @@ def _definition_name(kind: str, text: str) -> str:
     return "" if words[-1] in (kind, "__attribute__") else words[-1]
 
 
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
 _C_WORDS = frozenset(("struct", "union", "enum", "typedef"))
 _ITEMS = {
+    "config": _Parser._config,
     "import": _Parser._root_import,
     "macro": _Parser._macro,
     "fn": _Parser._function,
