@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 
-from bpflens.asm.verifier_log import parse
 from bpflens.errors import SyscallError, VerifierError
 from bpflens.kernel import bpf
 
@@ -81,6 +80,8 @@ def source_of(lines: Sequence[LineInfo], insn: int) -> LineInfo | None:
 
 
 def _explained(error: VerifierError, spec: ProgramSpec) -> VerifierError:
+    from bpflens.asm.verifier_log import parse
+
     number = error.errno or errno.EINVAL
     log = parse(error.log)
     line = source_of(spec.lines, log.insn) if log.insn is not None else None
