@@ -152,7 +152,7 @@ def encode(insns: Iterable[Instruction]) -> bytes:
     for insn in insns:
         op, off, imm = insn.op, insn.off, insn.imm
         head = op | insn.dst << 8 | insn.src << 12
-        if not (0 <= head <= 0xFFFF and insn.dst <= 15 and -0x8000 <= off <= 0x7FFF):
+        if not (0 <= head <= 0xFFFF and insn.dst <= 15 and op <= 255 and -0x8000 <= off <= 0x7FFF):
             raise ValueError(f"{insn!r}: a field does not fit")
         if op == LD_IMM64:
             if not -(1 << 63) <= imm < 1 << 64:
