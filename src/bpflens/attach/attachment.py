@@ -92,6 +92,17 @@ class Attachment:
 
         bpf.obj_pin(self.link_fd, path)
 
+    def then(self, undo: Callable[[], None]) -> None:
+        """Call ``undo`` after the descriptors were closed, before what was to be called so far."""
+        before = self._undo
+
+        def both() -> None:
+            undo()
+            if before is not None:
+                before()
+
+        self._undo = both
+
     def close(self) -> None:
         """Detach; a second call does nothing."""
         fds, self.fds, self.link_fd = self.fds, [], 0

@@ -11,6 +11,8 @@ Example::
 
 from __future__ import annotations
 
+import os
+
 from bpflens.errors import NotFound
 from bpflens.uapi.bpf import (
     BPF_LSM_CGROUP,
@@ -25,10 +27,9 @@ from bpflens.uapi.btf import BTF_KIND_FUNC, BTF_KIND_TYPEDEF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.btf import Btf
     from bpflens.spec import ProgramSpec
 
-__all__ = ["AttachTarget", "target_of"]
+__all__ = ["AttachTarget", "module_btf_fd", "target_of"]
 
 
 class AttachTarget:
@@ -80,34 +81,57 @@ def _in_kernel(name: str, prefix: str, kind: int) -> AttachTarget:
     for module_name in [module] if module not in ("", "vmlinux") else kernel_btf.modules():
         found = kernel_btf.module(module_name).find(wanted, kind)
         if found is not None:
-            return AttachTarget(found, btf_fd=kernel_btf.module_fd(module_name))
-    raise NotFound(_WHAT.get(prefix, "kernel function"), plain, _near(wanted, prefix, kind))
+            return AttachTarget(found, btf_fd=module_btf_fd(module_name))
+    raise NotFound(_WHAT[prefix], plain, _near(wanted, prefix, kind))
 
 
 _WHAT = {
-    "": "kernel function",
+    "": "kernel function with BTF",
     "btf_trace_": "tracepoint with BTF",
     "bpf_iter_": "iterator",
     "bpf_lsm_": "LSM hook",
 }
 
+_module_fds: dict[str, int] = {}
+
+
+def module_btf_fd(name: str) -> int:
+    """Return a descriptor of a module's BTF, which stays open as long as the process.
+
+    Raises :class:`~bpflens.errors.NotFound`.
+    """
+    fd = _module_fds.get(name)
+    if fd is None:
+        from bpflens.objects.iterate import btfs
+
+        for btf in btfs():
+            if btf.info.kernel_btf and btf.name == name:
+                fd = _module_fds[name] = os.dup(btf.fd)
+                os.set_inheritable(fd, False)
+                return fd
+        raise NotFound("BTF of the kernel module", name)
+    return fd
+
 
 def _near(wanted: str, prefix: str, kind: int) -> list[str]:
     from difflib import get_close_matches
 
-    from bpflens.objects import btf as kernel_btf
+    from bpflens.objects.btf import vmlinux
 
-    vmlinux = kernel_btf.vmlinux()
-    names = {vmlinux.name(id) for id in vmlinux.ids_of_kind(kind)}
-    close = get_close_matches(wanted, [n for n in names if n.startswith(prefix)], n=3)
-    return [name.removeprefix(prefix) for name in close]
+    types = vmlinux()
+    # Names that begin alike: comparing all fifty thousand functions would take a second.
+    start = prefix or wanted[:3]
+    names = {name for name, id in types.find_prefix(start) if types.kind(id) == kind}
+    return [name.removeprefix(prefix) for name in get_close_matches(wanted, names, n=3)]
 
 
 def _function_of_program(prog_fd: int, name: str) -> int:
-    from bpflens.objects.btf import of_program
+    from bpflens.kernel.info import prog_info
+    from bpflens.objects.btf import from_id
 
-    btf: Btf | None = of_program(prog_fd)
-    found = btf.find(name, BTF_KIND_FUNC) if btf is not None else None
+    btf_id = prog_info(prog_fd).btf_id
+    found = from_id(btf_id).find(name, BTF_KIND_FUNC) if btf_id else None
     if found is None:
-        raise NotFound("function in the target program", name)
+        why = "" if btf_id else " (which has no BTF)"
+        raise NotFound(f"function in the target program{why}", name)
     return found

@@ -24,7 +24,8 @@ from bpflens.load.map_create import create_map, fill_descriptors, has_direct_val
 from bpflens.load.patch import MapTarget, Resolver, near, patch
 from bpflens.load.program_btf import ProgramBtf
 from bpflens.load.program_load import load_program
-from bpflens.objects import Map, Program
+from bpflens.objects.map import Map
+from bpflens.objects.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
