@@ -24,6 +24,17 @@ ROOT = Path(__file__).parents[1]
 REAL = ("kernel", "vm")
 
 
+def pytest_addoption(parser):
+    text = "rewrite what the cases of tests/data/*.test expect (see data_case.py)"
+    parser.addoption("--update-data", action="store_true", help=text)
+
+
+@pytest.fixture
+def update_data(request):
+    """Whether expectations are to be rewritten."""
+    return request.config.getoption("--update-data")
+
+
 # --- who may run --------------------------------------------------------------------------------
 
 

@@ -208,6 +208,8 @@ class Lexer:
 
     def fail(self, message: str, *hints: str) -> Resync:
         """Record a syntax error at the current token and return what to raise."""
+        if self.kind == UNKNOWN:
+            hints = (*hints, f"The character {self.value!r} has no meaning here.")
         self.report(message, self.start, self.end, *hints)
         return Resync()
 

@@ -54,8 +54,8 @@ def to_uint(text: str) -> int:
     digits, base = plain, 10
     if plain[:2] in ("0x", "0X"):
         digits, base = plain[2:], 16
-    elif len(plain) > 1 and plain[0] == "0" and plain[1] in _OCTAL:
-        digits, base = plain[1:], 8
+    elif len(plain) > 1 and plain[0] == "0" and plain[1] in _DIGITS:
+        digits, base = plain[1:] if plain[1] in _OCTAL else plain, 8
     end = _span(digits, _HEX if base == 16 else _OCTAL if base == 8 else _DIGITS)
     if end == 0:
         raise LiteralError(f"invalid integer: {text}")

@@ -57,14 +57,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bpflens.lang.lexer import Resync
     from bpflens.lang.nodes import Expr, Node
 
-__all__ = ["MAX_NESTING", "MAX_OPERATORS", "ExpressionParser", "string_bytes"]
+__all__ = ["MAX_OPERATORS", "ExpressionParser", "string_bytes"]
 
-# How deep brackets, prefixes and blocks may nest, and how many operators one statement may have.
-# Together they bound the depth of a tree.
-MAX_NESTING = 200
+# How many operators one statement may have. With MAX_NESTING it bounds the depth of a tree.
 MAX_OPERATORS = 2000
 
 _PRECEDENCE = {
@@ -99,13 +96,13 @@ _NOT_ASSIGNABLE = "increment/decrement requires a variable or map"
 class ExpressionParser(TypeParser):
     """The part of the parser that reads expressions."""
 
-    __slots__ = ("depth", "operators")
+    __slots__ = ("operators",)
 
     if TYPE_CHECKING:
 
         def block(self, keeps_value: bool) -> Block: ...
 
-    depth: int
+    # How many operators the current statement has.
     operators: int
 
     def expression(self, left: Expr | None = None) -> Expr:
@@ -208,23 +205,11 @@ class ExpressionParser(TypeParser):
         self.advance()
         return node
 
-    def enter(self) -> None:
-        """Count one more level of nesting; whoever leaves it takes one off ``depth``."""
-        self.depth += 1
-        if self.depth > MAX_NESTING:
-            raise self._too_big(f"nested too deeply (more than {MAX_NESTING} levels)")
-
     def count_operator(self) -> None:
         """Count one more operator of the current statement."""
         self.operators += 1
         if self.operators > MAX_OPERATORS:
-            raise self._too_big(f"expression too long (more than {MAX_OPERATORS} operators)")
-
-    def _too_big(self, message: str) -> Resync:
-        error = self.fail(message, "Split it: assign parts of it to variables first.")
-        # The rest of the statement is full of unclosed brackets; nothing useful can be said of it.
-        self.panic = True
-        return error
+            raise self.too_big(f"expression too long (more than {MAX_OPERATORS} operators)")
 
     def _unexpected_in_condition(self, position: int, hint: str) -> None:
         at = self.skip_layout(position - self.base) + self.base
@@ -390,6 +375,8 @@ class ExpressionParser(TypeParser):
                     return cast
                 self.restore(state)
         first = self.expression()
+        if self.kind == "=":
+            raise self.fail("expected ')'", "Use == to compare.")
         if self.kind != ",":
             self.expect(")")
             return first

@@ -28,9 +28,18 @@ from bpflens.lang.nodes import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang.lexer import Resync
     from bpflens.lang.nodes import Expr, TypeExpr
 
-__all__ = ["BUILTIN_NAMES", "TAGS", "TypeParser", "is_builtin", "is_reserved", "looks_like_type"]
+__all__ = [
+    "BUILTIN_NAMES",
+    "MAX_NESTING",
+    "TAGS",
+    "TypeParser",
+    "is_builtin",
+    "is_reserved",
+    "looks_like_type",
+]
 
 TAGS = frozenset(("struct", "union", "enum"))
 
@@ -50,6 +59,9 @@ BUILTIN_NAMES = frozenset(
 
 # The few of them that not even a macro may give another meaning; the others are macros themselves.
 _RESERVED = frozenset(("args", "ctx", "kstack", "nsecs", "pid", "tid", "ustack"))
+
+# How deep brackets, prefixes and blocks may nest.
+MAX_NESTING = 200
 
 _LARGEST_POSITIONAL = (1 << 63) - 1
 
@@ -75,8 +87,10 @@ def looks_like_type(name: str) -> bool:
 class TypeParser(Lexer):
     """The part of the parser that reads types."""
 
-    __slots__ = ("macro_names",)
+    __slots__ = ("depth", "macro_names")
 
+    # How deep in brackets, prefixes and blocks the parser is.
+    depth: int
     # Names that macros of this script give to expressions, and the macros themselves.
     macro_names: set[str]
 
@@ -118,10 +132,12 @@ class TypeParser(Lexer):
     def typeof(self) -> TypeofType:
         """Parse ``typeof(x)`` or ``typeinfo(x)``, ``x`` being a type or an expression."""
         start, word = self.start, self.value
+        self.enter()
         self.advance()
         self.expect("(")
         operand = self.type_or_expression()
         self.expect(")")
+        self.depth -= 1
         return TypeofType(operand, word == "typeinfo", start, self.last_end)
 
     def type_or_expression(self) -> TypeExpr | Expr:
@@ -194,6 +210,19 @@ class TypeParser(Lexer):
                 self.report(message, start, end)
         self.advance()
         return Positional(index, start, end)
+
+    def enter(self) -> None:
+        """Count one more level of nesting; whoever leaves it takes one off ``depth``."""
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            raise self.too_big(f"nested too deeply (more than {MAX_NESTING} levels)")
+
+    def too_big(self, message: str) -> Resync:
+        """Record that a construct goes beyond a limit and return what to raise."""
+        error = self.fail(message, "Split it: assign parts of it to variables first.")
+        # The rest of the statement is full of unclosed brackets; nothing useful can be said of it.
+        self.panic = True
+        return error
 
     def _bad_integer(self, text: str, start: int, end: int, message: str) -> None:
         first, last = integer_suffix(text)

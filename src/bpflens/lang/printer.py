@@ -223,6 +223,13 @@ def _array_type(node: n.ArrayType, indent: str) -> str:
     return f"{unparse(node.element)}[{length}]"
 
 
+def _index(node: n.Index, indent: str) -> str:
+    base = _at(node.base, _POSTFIX, indent)
+    # "@m[1]" would be an element of the map, not of its value.
+    base = f"({base})" if isinstance(node.base, n.MapName) else base
+    return f"{base}[{unparse(node.index, indent)}]"
+
+
 def _operand(node: Node, indent: str) -> str:
     # "x[0]" alone would be read as a type.
     text = unparse(node, indent)
@@ -260,7 +267,7 @@ _WRITERS: dict[type, Callable[[Any, str], str]] = {
     n.If: _if,
     n.Import: _import,
     n.IncDec: _incdec,
-    n.Index: lambda s, i: f"{_at(s.base, _POSTFIX, i)}[{unparse(s.index, i)}]",
+    n.Index: _index,
     n.Integer: lambda s, i: s.text or str(s.value),
     n.Jump: lambda s, i: s.kind,
     n.Let: _let,
