@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bpflens.lang.ir.ops import MAX_STACK, Block, Function, IrError, Op, Reg, Slot, Terminator
 
-__all__ = ["FrameTooLarge", "layout"]
+__all__ = ["FrameTooLarge", "address_targets", "layout"]
 
 # What the verifier adds to the frame of a function with a may_goto in it.
 _LOOP_BUDGET = 16
@@ -72,7 +72,7 @@ def _overlap(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> bool:
 
 def _lifetimes(fn: Function) -> dict[Slot, list[tuple[int, int]]]:
     """Ranges of positions in which each touched slot is in use; a position is one operation."""
-    aims, escaped = _aims(fn)
+    aims, escaped = address_targets(fn)
     touched: dict[Block, list[tuple[int, int]]] = {}
     gen: dict[Block, int] = {}
     starts: dict[Block, int] = {}
@@ -155,8 +155,11 @@ def _spread(fn: Function, gen: dict[Block, int]) -> tuple[dict[Block, int], dict
     return before, after
 
 
-def _aims(fn: Function) -> tuple[dict[Reg, int], int]:
-    """Which slots each register may point into, and the slots whose address is in memory."""
+def address_targets(fn: Function) -> tuple[dict[Reg, int], int]:
+    """Return which slots each register may point into, and the slots whose address is in memory.
+
+    Both are bit sets of slot numbers.
+    """
     aims: dict[Reg, int] = {}
     changed = any(
         op.kind == "slot_addr" for block in fn.blocks for op in block.ops

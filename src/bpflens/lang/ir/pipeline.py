@@ -10,15 +10,17 @@ Example::
 from __future__ import annotations
 
 from bpflens.lang.ir.emit import EmittedProgram, emit
-from bpflens.lang.ir.legalise import CALL_KINDS, legalise
+from bpflens.lang.ir.frame import FrameTooLarge
+from bpflens.lang.ir.legalise import legalise
 from bpflens.lang.ir.ops import MAX_STACK, Function, Op
 from bpflens.lang.ir.optimise import optimise
-from bpflens.lang.ir.regalloc import Allocation, allocate
-from bpflens.lang.ir.frame import FrameTooLarge
+from bpflens.lang.ir.regalloc import allocate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from bpflens.lang.ir.regalloc import Allocation
 
 __all__ = ["compile_program"]
 
@@ -41,14 +43,11 @@ def compile_program(
 
         for fn in functions:
             check_function(fn)
-    if level:
-        for fn in functions:
-            optimise(fn, check)
-    functions = _used(functions)
-    placed: list[tuple[Function, Allocation]] = []
     for fn in functions:
+        if level:
+            optimise(fn, check)
         legalise(fn, cpu)
-        placed.append((fn, allocate(fn)))
+    placed = [(fn, allocate(fn)) for fn in _used(functions)]
     if len(placed) > 1:
         _check_stack(placed)
     return emit(placed)
