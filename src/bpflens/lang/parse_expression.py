@@ -421,7 +421,10 @@ class ExpressionParser(TypeParser):
         self.advance()
         end = self.last_end
         if self.kind in _OPERAND_OR_OPERATOR:
-            if bare and not self._is_type(name):
+            if bare and not looks_like_type(name) and name in self.macro_names:
+                return None
+        elif self.kind in ("++", "--"):
+            if bare and not looks_like_type(name):
                 return None
         elif self.kind not in _OPERAND:
             return None
@@ -430,9 +433,6 @@ class ExpressionParser(TypeParser):
         self.depth -= 1
         # The cast is where the type stands; messages about the operand point at the operand.
         return Cast(target, operand, start, end)
-
-    def _is_type(self, name: str) -> bool:
-        return looks_like_type(name) or name not in self.macro_names
 
 
 def string_bytes(value: str) -> bytes:
