@@ -96,7 +96,8 @@ class Kallsyms:
             other = self._module_line(wanted)
             if other is not None and (line is None or other[:16] > line[:16]):
                 line = other
-        if line is None:
+        # On some kernels per-CPU offsets stand first, which are no addresses.
+        if line is None or int(line[:16], 16) < _USER_HALF:
             return None
         name, _, module = line[19:].partition(b"\t")
         return name.decode(), address - int(line[:16], 16), module[1:-1].decode()
@@ -108,8 +109,10 @@ class Kallsyms:
         if self._data[:16] > wanted:
             self._read_all()
         while not self._complete:
-            last = self._line_before(self._data.rfind(b"\n") + 1)
-            if self._data[last : last + 16] > wanted:
+            end = self._data.rfind(b"\n") + 1
+            last = self._line_before(end)
+            # Modules come last, in no order: when they have begun, all of them count.
+            if self._data[last : last + 16] > wanted and b"\t[" not in self._data[last:end]:
                 return
             self._read_more()
 
