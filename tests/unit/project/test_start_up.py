@@ -1,0 +1,66 @@
+"""What each command may import: the list is the start-up time, in a form that can be checked.
+
+A command that needs a module more gets it written down here, beside those that it may have; one
+that imports a module that it no longer may has grown slower for everyone.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[3] / "src"
+
+# Loaded by the interpreter itself or free; any command may have them.
+FREE = {"__future__", "errno"}
+# What talking to the kernel takes: the system call itself, and structures.
+KERNEL = {"_ctypes", "_struct", "ctypes", "mmap", "struct"}
+
+# words of the command → (standard library, floors of bpflens) that it may import
+ALLOWED = {
+    ("bpflens", "--version"): (set(), {"cli", "errors"}),
+    ("bpflens", "--help"): (set(), {"cli", "errors"}),
+    ("bpflens", "link", "--help"): (set(), {"cli", "errors"}),
+    ("bpflens", "exporter"): (set(), {"cli", "errors"}),
+}
+
+_PROBE = """
+import sys
+import os  # as the site module does, which -S leaves out
+before = set(sys.modules)
+from bpflens.cli.main import main
+try:
+    main({words!r})
+finally:
+    with open({report!r}, "w") as report:
+        print(*set(sys.modules) - before, sep="\\n", file=report)
+"""
+
+
+def modules_of(words, tmp_path):
+    report = tmp_path / "modules"
+    code = _PROBE.format(words=list(words), report=str(report))
+    # -I -S: what a site directory or an environment variable brings in is not the command's.
+    code = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n{code}"
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    names = set(report.read_text().split())
+    floors = {name.split(".")[1] for name in names if name.startswith("bpflens.")}
+    return {name for name in names if name.partition(".")[0] != "bpflens"}, floors
+
+
+@pytest.mark.parametrize("words", ALLOWED, ids=" ".join)
+def test_a_command_imports_no_more_than_it_may(words, tmp_path):
+    library, floors = modules_of(words, tmp_path)
+    may_library, may_floors = ALLOWED[words]
+    assert library - FREE - may_library == set()
+    assert floors - may_floors == set()
