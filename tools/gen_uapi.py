@@ -14,181 +14,49 @@ Example::
 from __future__ import annotations
 
 import argparse
-import ast
 import re
-import struct
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "src" / "bpflens" / "uapi"
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent / "src"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
 import uapi_newer as newer  # noqa: E402
+from bpflens.btf import Btf  # noqa: E402
+from bpflens.btf.types import Enum, Struct  # noqa: E402
+from bpflens.uapi.btf import (  # noqa: E402
+    BTF_KIND_ENUM,
+    BTF_KIND_ENUM64,
+    BTF_KIND_STRUCT,
+    BTF_KIND_UNION,
+)
+from uapi_headers import enums, macros, syscall_numbers  # noqa: E402
+
+Field = tuple[str, int, int]
 
 
-# ---------------------------------------------------------------- BTF
-class Types:
-    """The few questions this tool asks of BTF."""
-
-    def __init__(self, data: bytes) -> None:
-        hdr_len, type_off, type_len, str_off, str_len = struct.unpack_from("<IIIII", data, 4)
-        self.strings = data[hdr_len + str_off : hdr_len + str_off + str_len]
-        self.data = data[hdr_len + type_off : hdr_len + type_off + type_len]
-        self.at = [0]
-        self.by_name: dict[tuple[int, str], int] = {}
-        pos, end = 0, type_len
-        per = {1: 4, 3: 12, 14: 4, 17: 4}
-        each = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
-        while pos < end:
-            name, info, _size = struct.unpack_from("<III", self.data, pos)
-            kind = info >> 24 & 0x1F
-            if name and kind in (4, 5, 6, 19, 8):
-                self.by_name.setdefault((kind, self.text(name)), len(self.at))
-            self.at.append(pos)
-            pos += 12 + per.get(kind, 0) + each.get(kind, 0) * (info & 0xFFFF)
-
-    def text(self, off: int) -> str:
-        return self.strings[off : self.strings.index(b"\0", off)].decode()
-
-    def head(self, tid: int) -> tuple[str, int, int, int, int]:
-        name, info, size = struct.unpack_from("<III", self.data, self.at[tid])
-        return self.text(name), info >> 24 & 0x1F, info & 0xFFFF, info >> 31, size
-
-    def enumerators(self) -> dict[str, int]:
-        out: dict[str, int] = {}
-        for tid in range(1, len(self.at)):
-            _, kind, vlen, signed, _ = self.head(tid)
-            if kind not in (6, 19):
-                continue
-            pos = self.at[tid] + 12
-            for i in range(vlen):
-                if kind == 6:
-                    name, value = struct.unpack_from("<Ii", self.data, pos + 8 * i)
-                    value = value if signed else value & 0xFFFFFFFF
-                else:
-                    name, low, high = struct.unpack_from("<III", self.data, pos + 12 * i)
-                    value = low | high << 32
-                    if signed and value >> 63:
-                        value -= 1 << 64
-                out.setdefault(self.text(name), value)
-        return out
-
-    def find(self, name: str) -> int:
-        for kind in (4, 5):
-            if (kind, name) in self.by_name:
-                return self.by_name[kind, name]
-        raise SystemExit(f"gen_uapi: the BTF has no struct or union {name}")
-
-    def size(self, tid: int) -> int:
-        name, kind, _, _, size = self.head(tid)
-        if kind in (8, 9, 10, 11, 18):
-            return self.size(size)
-        if kind == 2:
-            return 8
-        if kind == 3:
-            elem, _, count = struct.unpack_from("<III", self.data, self.at[tid] + 12)
-            return self.size(elem) * count
-        return size
-
-    def members(self, tid: int) -> list[tuple[str, int, int, int]]:
-        """(name, type id, bit offset, bit size)."""
-        _, kind, vlen, bitfields, _ = self.head(tid)
-        out = []
-        for i in range(vlen):
-            name, mtype, off = struct.unpack_from("<III", self.data, self.at[tid] + 12 + 12 * i)
-            bits = off >> 24 if bitfields else 0
-            out.append((self.text(name), mtype, off & 0xFFFFFF if bitfields else off, bits))
-        return out
-
-    def is_record(self, tid: int) -> bool:
-        return self.head(tid)[1] in (4, 5)
-
-
-# ---------------------------------------------------------------- headers
-def gcc(headers: Path, text: str, *flags: str) -> str:
-    done = subprocess.run(
-        ["gcc", "-E", "-P", f"-I{headers}", *flags, "-x", "c", "-"],
-        input=text, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-SIZES = {"__u64": 8, "char *": 8, "__u32": 4, "struct perf_event_query_bpf *": 8, "int": 4}
-
-
-def evaluate(text: str, env: dict[str, int]) -> int | None:
-    """The value of a C constant expression, or None if it is not one."""
-    for name, size in SIZES.items():
-        text = re.sub(rf"sizeof\s*\(\s*{re.escape(name)}\s*\)", str(size), text)
-    text = re.sub(r"\(\s*(unsigned |signed )?(__u64|__u32|int|long|unsigned)\s*\)", "", text)
-    text = re.sub(r"\b(0[xX][0-9a-fA-F]+|\d+)[uUlL]+\b", r"\1", text)
-    text = re.sub(r"\b0+(\d+)\b", lambda m: str(int(m[1], 8)), text)
-    text = re.sub(r"'(.)'", lambda m: str(ord(m[1])), text)
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except SyntaxError:
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in env:
-            return None
-        if isinstance(node, (ast.Call, ast.Attribute, ast.Constant)) and not (
-            isinstance(node, ast.Constant) and isinstance(node.value, int)
-        ):
-            return None
-    value = eval(compile(tree, "c", "eval"), {"__builtins__": {}}, dict(env))
-    return value if isinstance(value, int) else None
-
-
-def enums(headers: Path, header: str) -> list[tuple[str, dict[str, int]]]:
-    """Every enum of a header in order: (tag or "", name → value)."""
-    text = gcc(headers, f"#include <{header}>\n")
-    env: dict[str, int] = {}
-    out = []
-    for match in re.finditer(r"\benum\s*(\w*)\s*\{([^}]*)\}", text):
-        values: dict[str, int] = {}
-        last = -1
-        for item in split_commas(match[2]):
-            name, _, expr = item.partition("=")
-            name = name.strip()
-            if not name:
-                continue
-            value = evaluate(expr, env) if expr.strip() else last + 1
-            if value is None:
-                raise SystemExit(f"gen_uapi: cannot evaluate {item.strip()}")
-            env[name] = values[name] = last = value
-        out.append((match[1], values))
-    return out
-
-
-def split_commas(text: str) -> list[str]:
-    out, depth, start = [], 0, 0
-    for i, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if char == "," and not depth:
-            out.append(text[start:i])
-            start = i + 1
-    return [*out, text[start:]]
-
-
-def macros(headers: Path, header: str, known: dict[str, int], *files: str) -> dict[str, int]:
-    """Object-like macros of one header (or of the named files) whose value is a number."""
-    names = []
-    for file in files or (header,):
-        source = next(p for p in (headers / file, Path("/usr/include") / file) if p.exists())
-        body = re.sub(r"/\*.*?\*/", "", source.read_text(), flags=re.S)
-        names += re.findall(r"^[ \t]*#[ \t]*define[ \t]+([A-Za-z]\w*)[ \t]+\S", body, re.M)
-    names = [n for n in dict.fromkeys(names) if n not in known]
-    marks = "".join(f"@@{i} {name}\n" for i, name in enumerate(names))
-    text = gcc(headers, f"#include <{header}>\n{marks}")
+def enumerators(btf: Btf) -> dict[str, int]:
+    """Every enumerator of a BTF; of two with one name the first."""
     out: dict[str, int] = {}
-    for i, body in re.findall(r"@@\s*(\d+)\s+([^@]*)", text):
-        value = evaluate(" ".join(body.split()), known)
-        if value is not None:
-            out[names[int(i)]] = value
+    for kind in (BTF_KIND_ENUM, BTF_KIND_ENUM64):
+        for id in btf.ids_of_kind(kind):
+            enum = btf.type(id)
+            assert isinstance(enum, Enum)
+            for name, value in enum.values:
+                out.setdefault(name, value)
     return out
+
+
+def record(btf: Btf, name: str) -> Struct:
+    """The struct or union of a name."""
+    for kind in (BTF_KIND_STRUCT, BTF_KIND_UNION):
+        id = btf.find(name, kind)
+        if id is not None:
+            found = btf.type(id)
+            assert isinstance(found, Struct)
+            return found
+    raise SystemExit(f"gen_uapi: the BTF has no struct or union {name}")
 
 
 # ---------------------------------------------------------------- text
@@ -207,7 +75,14 @@ class Module:
     def __init__(self, name: str, doc: str) -> None:
         self.name = name
         note = "Generated by ``tools/gen_uapi.py`` from the kernel's headers and BTF: do not edit."
-        self.lines = [f'"""{doc}', "", note, '"""', "", "from __future__ import annotations"]
+        self.lines = [
+            *f'"""{doc}'.splitlines(),
+            "",
+            note,
+            '"""',
+            "",
+            "from __future__ import annotations",
+        ]
         self.seen: dict[str, int] = {}
 
     def group(self, title: str, values: dict[str, int], form: str = "d") -> None:
@@ -338,18 +213,19 @@ def make_btf(headers: Path) -> Module:
     return module
 
 
-def make_perf(headers: Path, types: Types) -> Module:
+def make_perf(headers: Path, btf: Btf) -> Module:
     module = Module("perf", "Constants of ``linux/perf_event.h`` and ``linux/hw_breakpoint.h``.")
     known: dict[str, int] = {}
     for tag, values in enums(headers, "linux/perf_event.h"):
-        values = {n: v for n, v in values.items() if not n.startswith("__")}
+        # The markers in call chains are negative numbers in the header, but u64 in the records.
+        values = {n: v & (1 << 64) - 1 for n, v in values.items() if not n.startswith("__")}
         module.group(tag or "bits", values)
         known.update(values)
     module.group("macros", macros(headers, "linux/perf_event.h", known), "x")
     bits = {
-        f"PERF_ATTR_BIT_{name.upper()}": off - 320
-        for name, _, off, size in types.members(types.find("perf_event_attr"))
-        if 320 <= off < 384 and name != "__reserved_1"
+        f"PERF_ATTR_BIT_{member.name.upper()}": member.bit_offset - 320
+        for member in record(btf, "perf_event_attr").members
+        if 320 <= member.bit_offset < 384 and member.name != "__reserved_1"
     }
     module.group("bit numbers in perf_event_attr.flags (the u64 at offset 40)", bits)
     for tag, values in enums(headers, "linux/hw_breakpoint.h"):
@@ -379,26 +255,15 @@ def make_elf(headers: Path) -> Module:
     return module
 
 
-def syscalls(headers: Path, header: str, defines: str) -> dict[int, str]:
-    text = gcc(headers, f"{defines}#include <{header}>\n", "-dD")
-    found = re.findall(r"#define __NR(?:3264)?_(\w+) (.*)", text)
-    env = {f"__NR_{n}": evaluate(v, {}) for n, v in found}
-    out: dict[int, str] = {}
-    for name, value in found:
-        number = evaluate(value, {k: v for k, v in env.items() if v is not None})
-        if number is None or name in ("syscalls", "arch_specific_syscall"):
-            continue
-        out.setdefault(number, name)
-    return dict(sorted(out.items()))
-
-
 def make_syscall(headers: Path) -> Module:
     module = Module("syscall", "System call numbers of x86-64 and AArch64, both ways.")
     want = "RENAMEAT NEW_STAT SET_GET_RLIMIT TIME32_SYSCALLS SYS_CLONE3 MEMFD_SECRET".split()
     arm = "".join(f"#define __ARCH_WANT_{w}\n" for w in want if w != "TIME32_SYSCALLS")
     tables = {
-        "x86_64": syscalls(headers, "x86_64-linux-gnu/asm/unistd_64.h", ""),
-        "aarch64": syscalls(headers, "asm-generic/unistd.h", "#define __BITS_PER_LONG 64\n" + arm),
+        "x86_64": syscall_numbers(headers, "x86_64-linux-gnu/asm/unistd_64.h", ""),
+        "aarch64": syscall_numbers(
+            headers, "asm-generic/unistd.h", "#define __BITS_PER_LONG 64\n" + arm
+        ),
     }
     # The generic header names what differs by word size after its 32-bit half.
     for table in tables.values():
@@ -454,34 +319,31 @@ ATTR_MEMBERS = {
 
 STRUCTS = (
     "bpf_prog_info bpf_map_info bpf_btf_info bpf_link_info bpf_func_info bpf_line_info "
-    "bpf_token_info bpf_core_relo bpf_insn bpf_iter_link_info bpf_raw_tracepoint_args bpf_pidns_info "
-    "bpf_stack_build_id bpf_perf_event_value bpf_sysctl bpf_sock xdp_md __sk_buff bpf_sock_ops "
-    "sk_msg_md bpf_sk_lookup bpf_sock_addr bpf_cgroup_dev_ctx bpf_sockopt bpf_flow_keys "
-    "bpf_devmap_val bpf_cpumap_val bpf_lpm_trie_key_u8 bpf_cgroup_storage_key bpf_dynptr "
-    "bpf_timer bpf_spin_lock bpf_list_head bpf_list_node bpf_rb_root bpf_rb_node perf_event_attr "
-    "perf_event_mmap_page perf_event_header perf_branch_entry btf_header btf_type perf_event_query_bpf "
-    "bpf_perf_event_data pt_regs"
+    "bpf_token_info bpf_core_relo bpf_insn bpf_iter_link_info bpf_raw_tracepoint_args "
+    "bpf_pidns_info bpf_stack_build_id bpf_perf_event_value bpf_sysctl bpf_sock xdp_md __sk_buff "
+    "bpf_sock_ops sk_msg_md bpf_sk_lookup bpf_sock_addr bpf_cgroup_dev_ctx bpf_sockopt "
+    "bpf_flow_keys bpf_devmap_val bpf_cpumap_val bpf_lpm_trie_key_u8 bpf_cgroup_storage_key "
+    "bpf_dynptr bpf_timer bpf_spin_lock bpf_list_head bpf_list_node bpf_rb_root bpf_rb_node "
+    "perf_event_attr perf_event_mmap_page perf_event_header perf_branch_entry btf_header btf_type "
+    "perf_event_query_bpf bpf_perf_event_data"
 ).split()  # fmt: skip
 
 
-Field = tuple[str, int, int]
-
-
-def flatten(types: Types, tid: int, base: int, prefix: str, bits: list[Field]) -> list[Field]:
+def flatten(btf: Btf, of: Struct, base: int, prefix: str, bits: list[Field]) -> list[Field]:
     """Fields with the insides of unnamed members pulled up and of named ones dotted."""
     out: list[Field] = []
-    for name, mtype, off, bit_size in types.members(tid):
-        at = base + off // 8
-        if bit_size:
-            if name:
-                bits.append((prefix + name, base * 8 + off, bit_size))
-        elif types.is_record(mtype) and (not name or types.head(mtype)[0] == ""):
-            inner = f"{prefix}{name}." if name else prefix
-            if name:
-                out.append((prefix + name, at, types.size(mtype)))
-            out += flatten(types, mtype, at, inner, bits)
-        elif name:
-            out.append((prefix + name, at, types.size(mtype)))
+    for member in of.members:
+        at = base + member.bit_offset // 8
+        name = prefix + member.name
+        inner = btf.type(member.type_id)
+        if member.bit_size:
+            if member.name:
+                bits.append((name, base * 8 + member.bit_offset, member.bit_size))
+            continue
+        if member.name:
+            out.append((name, at, btf.size_of(member.type_id)))
+        if isinstance(inner, Struct) and not inner.name:
+            out += flatten(btf, inner, at, f"{name}." if member.name else prefix, bits)
     return out
 
 
@@ -495,40 +357,46 @@ def layout_text(name: str, size: int, fields: list[Field], bits: list[Field]) ->
     return lines
 
 
-def make_layout(types: Types) -> Module:
-    module = Module("layout", "Where the fields of the kernel's ABI structures are.")
-    module.lines[1:1] = [
-        "",
-        "Each table is a tuple of ``(name, byte offset, byte size)``; members of a named inner struct",
-        "are dotted (``perf_event.bpf_cookie``), those of unnamed ones stand by themselves. ``*_BITS``",
-        "holds bit fields as ``(name, bit offset, bit size)``. ``BPF_ATTR_*`` are the members of",
-        "``union bpf_attr``, one for each command (``map_elem``, ``obj``, ``get_id`` are shared).",
-    ]
+LAYOUT_DOC = """Where the fields of the kernel's ABI structures are.
+
+Each table is a tuple of ``(name, byte offset, byte size)``; members of a named inner struct
+are dotted (``perf_event.bpf_cookie``), those of unnamed ones stand by themselves. ``*_BITS``
+holds bit fields as ``(name, bit offset, bit size)``. ``BPF_ATTR_*`` are the members of
+``union bpf_attr``, one for each command (``map_elem``, ``obj``, ``get_id`` are shared)."""
+
+
+def make_layout(btf: Btf) -> Module:
+    module = Module("layout", LAYOUT_DOC)
     module.lines += ["", "Fields = tuple[tuple[str, int, int], ...]"]
-    attr = types.find("bpf_attr")
-    done = set()
-    module.lines += ["", f"SIZEOF_BPF_ATTR = {types.size(attr)}"]
-    for name, mtype, _, _ in types.members(attr):
-        first = types.members(mtype)[0]
-        while not first[0]:
-            first = types.members(first[1])[0]
-        label = name or ATTR_MEMBERS[first[0]]
+    attr = record(btf, "bpf_attr")
+    module.lines += ["", f"SIZEOF_BPF_ATTR = {attr.size}"]
+    todo = dict(newer.NEWER_ATTRS)
+    for member in attr.members:
+        inner = btf.type(member.type_id)
+        assert isinstance(inner, Struct)
+        label = member.name or ATTR_MEMBERS[first_field(btf, inner)]
         bits: list[Field] = []
-        fields = flatten(types, mtype, 0, "", bits)
-        fields += [f for f in newer.NEWER_ATTRS.get(label, ()) if f not in fields]
-        done.add(label)
-        end = max(o + s for _, o, s in fields)
-        module.lines += layout_text(f"bpf_attr_{label}", end, fields, bits)
-    for label, extra in newer.NEWER_ATTRS.items():
-        if label not in done:
-            end = max(o + s for _, o, s in extra)
-            module.lines += layout_text(f"bpf_attr_{label}", end, list(extra), [])
+        fields = flatten(btf, inner, 0, "", bits)
+        fields += [f for f in todo.pop(label, ()) if f not in fields]
+        module.lines += layout_text(f"bpf_attr_{label}", end_of(fields), fields, bits)
+    for label, whole in todo.items():
+        module.lines += layout_text(f"bpf_attr_{label}", end_of(whole), list(whole), [])
     for name in STRUCTS:
-        tid = types.find(name)
+        struct = record(btf, name)
         bits = []
-        fields = flatten(types, tid, 0, "", bits)
-        module.lines += layout_text(name.lstrip("_"), types.size(tid), fields, bits)
+        fields = flatten(btf, struct, 0, "", bits)
+        module.lines += layout_text(name.lstrip("_"), struct.size, fields, bits)
     return module
+
+
+def first_field(btf: Btf, of: Struct) -> str:
+    member = of.members[0]
+    inner = btf.type(member.type_id)
+    return member.name or (first_field(btf, inner) if isinstance(inner, Struct) else "")
+
+
+def end_of(fields: tuple[Field, ...] | list[Field]) -> int:
+    return max(offset + size for _, offset, size in fields)
 
 
 def main() -> int:
@@ -538,17 +406,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--check", action="store_true", help="compare only")
     args = parser.parse_args()
-    types = Types(args.btf.read_bytes())
-    known = types.enumerators()
+    btf = Btf(args.btf.read_bytes())
+    known = enumerators(btf)
     modules = [
         make_bpf(args.headers, known),
         make_helper(args.headers, known),
         make_btf(args.headers),
-        make_perf(args.headers, types),
+        make_perf(args.headers, btf),
         make_elf(args.headers),
         make_syscall(args.headers),
         make_errno(args.headers),
-        make_layout(types),
+        make_layout(btf),
     ]
     changed = []
     for module in modules:
