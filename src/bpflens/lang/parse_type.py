@@ -161,7 +161,7 @@ class TypeParser(Lexer):
         The caller looks at what follows and goes back if that does not fit.
         """
         start, name, tag = self.start, self.value, ""
-        if is_builtin(name):
+        if is_builtin(name) or name in ("true", "false"):
             return None
         if name == "typeof" and self.peek() == "(":
             return self.suffixes(self.typeof())

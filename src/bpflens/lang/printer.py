@@ -184,7 +184,7 @@ def _let(node: n.Let, indent: str) -> str:
 
 
 def _program(node: n.Program, indent: str) -> str:
-    parts = [item.text for item in node.preamble]
+    parts = [unparse(item) for item in node.preamble]
     if node.config is not None:
         parts.append(unparse(node.config))
     parts += [unparse(item) + ";" for item in node.imports]
@@ -251,7 +251,7 @@ _WRITERS: dict[type, Callable[[Any, str], str]] = {
     n.Binary: _binary,
     n.Block: _block,
     n.Boolean: lambda s, i: "true" if s.value else "false",
-    n.CDefinition: lambda s, i: s.text,
+    n.CDefinition: lambda s, i: s.text if s.text.startswith("#") else f"{s.text};",
     n.Call: lambda s, i: f"{s.name}({_list(s.args, i)})",
     n.Cast: _cast,
     n.Comptime: lambda s, i: f"comptime {_at(s.operand, _UNARY, i)}",

@@ -119,7 +119,7 @@ def expression(rng, depth):
     return rng.choice([
         lambda: f"{sub()} {rng.choice(OPERATORS)} {sub()}",
         lambda: f"({sub()})",
-        lambda: f"{rng.choice('-!~*')}{sub()}",
+        lambda: f"{rng.choice('-!~*')} {sub()}",
         lambda: f"({sub()}) ? {sub()} : {sub()}",
         lambda: f"{sub()} ?: {sub()}",
         lambda: f"(uint8)({sub()})",
@@ -131,7 +131,7 @@ def expression(rng, depth):
         lambda: f"({sub()},)",
         lambda: f"(a = {sub()}, b = {sub()})",
         lambda: f"if ({sub()} == 1) {{ {sub()} }} else {{ {sub()} }}",
-        lambda: f"{{ $y = {sub()}; {sub()} }}",
+        lambda: f"({{ $y = {sub()}; {sub()} }})",
         lambda: f"comptime ({sub()})",
         lambda: f"sizeof({sub()})",
         lambda: "$x++",
