@@ -229,7 +229,9 @@ def make_perf(headers: Path, btf: Btf) -> Module:
     }
     module.group("bit numbers in perf_event_attr.flags (the u64 at offset 40)", bits)
     for tag, values in enums(headers, "linux/hw_breakpoint.h"):
-        module.group(tag or "hw_breakpoint.h", values)
+        # The others (bp_type_idx) depend on the architecture.
+        wanted = {n: v for n, v in values.items() if n.startswith("HW_BREAKPOINT_")}
+        module.group(tag or "hw_breakpoint.h", wanted)
     return module
 
 
