@@ -29,6 +29,10 @@ from bpflens.lang.ir.frame import layout
 from bpflens.lang.ir.legalise import CALL_KINDS, COMMUTATIVE
 from bpflens.lang.ir.ops import Block, Function, IrError, Op, Reg, Slot
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang.ir.ops import Operand
+
 __all__ = ["Allocation", "allocate"]
 
 _CALLEE_SAVED = (6, 7, 8, 9)
@@ -56,8 +60,11 @@ def allocate(fn: Function) -> Allocation:
     """
     tiny: set[Reg] = set()
     homes: dict[Reg, Slot] = {}
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         lifetimes = _Lifetimes(fn)
+        # Only before the first spill: from then on some registers belong to a slot.
+        if lifetimes.moves and not number:
+            _coalesce(fn, lifetimes)
         regs, failed = _place(fn, lifetimes, tiny)
         if not failed:
             frame, size = layout(fn)
@@ -69,7 +76,7 @@ def allocate(fn: Function) -> Allocation:
 class _Lifetimes:
     """Ranges, weights and wishes of all registers, each list indexed by register number."""
 
-    __slots__ = ("by_number", "calls", "near", "no_r0", "ranges", "weight", "wish")
+    __slots__ = ("by_number", "calls", "moves", "near", "no_r0", "ranges", "weight", "wish")
 
     def __init__(self, fn: Function) -> None:
         count = fn.reg_count
@@ -81,6 +88,7 @@ class _Lifetimes:
         self.near: list[list[tuple[int, float]]] = [[] for _ in range(count)]
         self.calls: list[int] = []
         self.no_r0: list[int] = []
+        self.moves: list[tuple[Reg, Reg]] = []
         order = reverse_postorder(fn)
         depths = loop_depths(order)
         _, live_out = liveness(order)
@@ -144,6 +152,8 @@ class _Lifetimes:
             self._couple(op, args if op.op in COMMUTATIVE else args[:1], frequency)
         elif kind in _UNARY:
             self._couple(op, args, frequency)
+            if kind == "move" and dst is not None and type(args[0]) is Reg:
+                self.moves.append((dst, args[0]))
         elif kind == "bool":
             late = position + 3
         elif kind == "atomic" and dst is not None:
@@ -163,7 +173,7 @@ class _Lifetimes:
                 args = args[:1]
         self._use_all(args, late, ends, frequency)
 
-    def _use_all(self, args: list, end: int, ends: dict[int, int], frequency: float) -> None:  # type: ignore[type-arg]
+    def _use_all(self, args: list[Operand], end: int, ends: dict[int, int], frequency: float) -> None:
         for arg in args:
             if type(arg) is Reg:
                 self._use(arg, end, ends, frequency)
@@ -175,7 +185,7 @@ class _Lifetimes:
         self.weight[n] += frequency
         self.by_number[n] = reg
 
-    def _couple(self, op: Op, args: list, frequency: float) -> None:  # type: ignore[type-arg]
+    def _couple(self, op: Op, args: list[Operand], frequency: float) -> None:
         assert op.dst is not None
         for arg in args:
             if type(arg) is Reg:
@@ -188,6 +198,49 @@ class _Lifetimes:
             ranges[-1] = (start, ranges[-1][1])
         else:
             ranges.append((start, end))
+
+
+def _coalesce(fn: Function, life: _Lifetimes) -> None:
+    """Make one register of the two sides of a move wherever their lifetimes allow it."""
+    leader: dict[Reg, Reg] = {}
+    params = set(fn.params)
+    for dst, src in life.moves:
+        one, two = leader.get(dst, dst), leader.get(src, src)
+        if two in params:
+            one, two = two, one
+        if one is two or two in params:
+            continue
+        merged = sorted(life.ranges[one.n] + life.ranges[two.n])
+        if any(before[1] > after[0] for before, after in zip(merged, merged[1:], strict=False)):
+            continue
+        life.ranges[one.n], life.ranges[two.n] = merged, []
+        life.weight[one.n] += life.weight[two.n]
+        life.wish[one.n] += life.wish[two.n]
+        life.near[one.n] += life.near[two.n]
+        for reg, other in leader.items():
+            if other is two:
+                leader[reg] = one
+        leader[two] = one
+    if not leader:
+        return
+    for block in fn.blocks:
+        kept: list[Op] = []
+        for op in block.ops:
+            _rename(op.args, leader)
+            if op.dst is not None:
+                op.dst = leader.get(op.dst, op.dst)
+                if op.kind == "move" and op.args[0] is op.dst:
+                    continue
+            kept.append(op)
+        block.ops = kept
+        assert block.term is not None
+        _rename(block.term.args, leader)
+
+
+def _rename(args: list[Operand], leader: dict[Reg, Reg]) -> None:
+    for number, arg in enumerate(args):
+        if type(arg) is Reg and arg in leader:
+            args[number] = leader[arg]
 
 
 class _Occupancy:
@@ -355,12 +408,12 @@ class _Spiller:
         reg = op.dst if op.kind == "load" else op.args[1]
         return type(reg) is Reg and reg in self.again and self.moved[reg] is home
 
-    def _argument(self, arg):  # type: ignore[no-untyped-def]
+    def _argument(self, arg: Operand) -> Operand:
         if type(arg) is Reg and arg in self.moved:
             return self.cache.get(arg) or Op("load", None, [self.moved[arg]], size=8)
         return arg
 
-    def _operands(self, args: list, pos: int) -> None:  # type: ignore[type-arg]
+    def _operands(self, args: list[Operand], pos: int) -> None:
         loaded: dict[Reg, Reg] = {}
         for number, arg in enumerate(args):
             if type(arg) is Reg and arg in self.moved:

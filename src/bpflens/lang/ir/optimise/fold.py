@@ -181,14 +181,18 @@ class _Folder:
         self.bools[dst] = op
 
     def _bits(self, op: Op) -> int:
-        """How many low bits of the result may be set."""
+        """How many low bits of the result may be set, as far as the verifier can see it too.
+
+        It gives up at divisions and byte swaps, and what is left out because of this number may be
+        what bounds an index.
+        """
         kind = op.kind
         if kind == "load":
             return 64 if op.signed else 8 * op.size
         if kind == "bool":
             return 1
-        if kind in ("zext", "bswap"):
-            return min(op.size, self.width(op.args[0])) if kind == "zext" else op.size
+        if kind == "zext":
+            return min(op.size, self.width(op.args[0]))
         if kind == "alu":
             a, b = op.args
             name = op.op
@@ -196,8 +200,6 @@ class _Folder:
                 return min(self.width(a), self.width(b), op.size)
             if name in ("or", "xor"):
                 return min(max(self.width(a), self.width(b)), op.size)
-            if name in ("div", "mod"):
-                return min(self.width(a), op.size)
             if type(b) is int and name in ("rsh", "lsh"):
                 shift = b & op.size - 1
                 wide = self.width(a)
