@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bpflens.lang.analyse.checker import Checker
+    from bpflens.lang.context import Context
 
-__all__ = ["check", "literal_type"]
+__all__ = ["check", "literal_type", "named_constant", "positional_value"]
 
 COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
@@ -61,17 +62,29 @@ def _boolean(c: Checker, node: n.Boolean) -> Type | None:
     return BOOL
 
 
-def _positional(c: Checker, node: n.Positional) -> Type | None:
+def positional_value(context: Context, node: n.Positional) -> int | None:
+    """Return the number that a positional parameter stands for, None where it is not a number."""
     if node.index == 0:
-        return INT64
-    text = c.context.params[node.index - 1] if node.index <= len(c.context.params) else ""
-    if text == "":
-        return INT64
+        return len(context.params)
+    text = context.params[node.index - 1] if node.index <= len(context.params) else ""
     try:
-        return literal_type(int(text, 0))
+        return int(text or "0", 0)
     except ValueError:
-        c.error(node, "positional", f"${node.index} used numerically but given \"{text}\"", f"Try using str(${node.index}).")  # fmt: skip
         return None
+
+
+def _positional(c: Checker, node: n.Positional) -> Type | None:
+    value = positional_value(c.context, node)
+    if value is not None:
+        return literal_type(value)
+    given = c.context.params[node.index - 1]
+    c.error(
+        node,
+        "positional",
+        f'${node.index} used numerically but given "{given}"',
+        f"Try using str(${node.index}).",
+    )
+    return None
 
 
 def _identifier(c: Checker, node: n.Identifier) -> Type | None:
@@ -80,23 +93,21 @@ def _identifier(c: Checker, node: n.Identifier) -> Type | None:
     rule = builtin.find(node.name)
     if rule is not None:
         return rule.check(c, node, [])
-    found = constant(c, node.name)
+    found = named_constant(c.context, node.name)
     if found is not None:
         return found[1]
     c.error(node, "unknown-identifier", f"Unknown identifier: '{node.name}'", *_near(node.name))
     return None
 
 
-def constant(c: Checker, name: str) -> tuple[int | str, Type] | None:
+def named_constant(context: Context, name: str) -> tuple[int | str, Type] | None:
     """Return value and type of a named constant: a #define or an enumerator."""
-    value = c.context.declared_value(name)
+    value = context.declared_value(name)
     if value is not None:
-        if isinstance(value, int):
-            return value, literal_type(value)
-        return value, String(len(value) + 1)
-    kernel = c.context.types()
-    found = kernel.enumerator(name) if kernel else None
-    return found
+        kind = literal_type(value) if isinstance(value, int) else String(len(value) + 1)
+        return value, kind
+    kernel = context.types()
+    return kernel.enumerator(name) if kernel else None
 
 
 def _near(name: str) -> list[str]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_cast", "check_field", "check_index", "check_offsetof", "check_sizeof",
-    "check_tuple_item", "resolve_type",
+    "check_tuple_item", "offset_of", "resolve_type",
 ]  # fmt: skip
 
 _NAMED: dict[str, Type] = {
@@ -261,21 +261,34 @@ def _cast_allowed(operand: Type, wanted: Type) -> bool:
 
 def check_sizeof(c: Checker, node: n.Sizeof) -> Type | None:
     """Check ``sizeof(...)``."""
-    if _is_type(node.operand):
-        resolve_type(c, node.operand)
-    else:
-        c.type(node.operand)
+    found = resolve_type(c, node.operand)
+    if found is not None:
+        c.variant.types[node.operand] = found
     return UINT64
 
 
 def check_offsetof(c: Checker, node: n.Offsetof) -> Type | None:
     """Check ``offsetof(type, a.b)``."""
     found = resolve_type(c, node.operand)
+    if found is None:
+        return UINT64
+    c.variant.types[node.operand] = found
     for name in node.path:
         field = found.field(name) if isinstance(found, Struct) else None
         if field is None:
-            if found is not None:
-                c.error(node, "unknown-field", f"'{found.name}' has no field named '{name}'")
+            c.error(node, "unknown-field", f"'{found.name}' has no field named '{name}'")
             return UINT64
         found = field.type
     return UINT64
+
+
+def offset_of(node: n.Offsetof, found: Type) -> int:
+    """Return the offset in bytes of a checked ``offsetof`` into type ``found``."""
+    offset = 0
+    for name in node.path:
+        assert isinstance(found, Struct)
+        field = found.field(name)
+        assert field is not None
+        offset += field.offset
+        found = field.type
+    return offset

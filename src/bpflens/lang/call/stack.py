@@ -1,0 +1,54 @@
+"""``kstack`` and ``ustack``: stacks of return addresses, kept once each in a stack map."""
+
+from __future__ import annotations
+
+from bpflens.lang import nodes as n
+from bpflens.lang.lower.function import Ref
+from bpflens.lang.types import STACK_FRAMES, Stack, Type
+from bpflens.uapi.bpf import (
+    BPF_F_REUSE_STACKID,
+    BPF_F_USER_STACK,
+    BPF_FUNC_get_current_pid_tgid,
+    BPF_FUNC_get_stackid,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bpflens.lang.analyse.checker import Checker
+    from bpflens.lang.lower.function import FunctionLowering
+
+__all__ = ["check", "write"]
+
+MODES = ("bpftrace", "perf", "raw", "build_id")
+_MOST_FRAMES = 1024
+
+
+def check(c: Checker, node: n.Node, arguments: Sequence[n.Node], user: bool) -> Type | None:
+    """Type ``kstack([mode][, limit])``."""
+    mode, limit = str(c.config["stack_mode"]), STACK_FRAMES
+    for i, argument in enumerate(arguments):
+        if isinstance(argument, n.Identifier) and i == 0 and argument.name in MODES:
+            mode = argument.name
+        elif isinstance(argument, n.Integer):
+            limit = argument.value
+        else:
+            word = "ustack" if user else "kstack"
+            c.error(argument, "arguments", f"{word}() expects a mode ({', '.join(MODES)}) and a number of frames")  # fmt: skip
+            return None
+    if not 0 < limit <= _MOST_FRAMES:
+        c.error(node, "arguments", f"a stack has 1 to {_MOST_FRAMES} frames ({limit} given)")
+        return None
+    return Stack(user, mode, limit)
+
+
+def write(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+    """Store a stack: its number in the stack map and, for user stacks, the process."""
+    assert isinstance(wanted, Stack)
+    name = f.resources.stack_map(wanted.limit)
+    flags = BPF_F_REUSE_STACKID | (BPF_F_USER_STACK if wanted.user else 0)
+    number = f.b.call(BPF_FUNC_get_stackid, f.fn.ctx, f.b.map_fd(name), flags)
+    f.b.store(place.base, place.off, number, 8)
+    pid = f.b.alu("rsh", f.b.call(BPF_FUNC_get_current_pid_tgid), 32) if wanted.user else 0
+    f.b.store(place.base, place.off + 8, pid, 8)

@@ -1,0 +1,253 @@
+"""Functions on text and bytes: ``str buf strncmp strlen strcap strcontains strstr`` and others."""
+
+from __future__ import annotations
+
+from bpflens.lang import nodes as n
+from bpflens.lang.call import CallRule, count_arguments
+from bpflens.lang.lower import memory
+from bpflens.lang.lower.function import Ref
+from bpflens.lang.types import (
+    UINT64,
+    Array,
+    Buffer,
+    Int,
+    Mac,
+    Pointer,
+    String,
+    Type,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang.analyse.checker import Checker
+    from bpflens.lang.ir.ops import Value
+    from bpflens.lang.lower.function import FunctionLowering
+
+__all__ = ["CALLS"]
+
+
+def _limit(context_config: dict[str, object]) -> int:
+    return int(str(context_config["max_strlen"]))
+
+
+def _literal_text(c_params: list[str], node: n.Node) -> bytes | None:
+    """Return the text of ``str($1)`` and ``str($1 + off)``, which is known before running."""
+    if isinstance(node, n.Positional) and node.index > 0:
+        return (c_params[node.index - 1] if node.index <= len(c_params) else "").encode(
+            "utf-8", "surrogateescape"
+        )
+    if isinstance(node, n.Binary) and node.op == "+":
+        left, right = node.left, node.right
+        if isinstance(right, n.Positional):
+            left, right = right, left
+        if isinstance(left, n.Positional) and isinstance(right, n.Integer):
+            base = _literal_text(c_params, left)
+            return base[right.value :] if base is not None else None
+    return None
+
+
+def _check_str(c: Checker, node: n.Call) -> Type | None:
+    if not count_arguments(c, node, 1, 2):
+        return None
+    text = _literal_text(c.context.params, node.args[0])
+    if text is not None:
+        return String(len(text) + 1)
+    found = c.type(node.args[0])
+    size = _limit(c.config)
+    if len(node.args) == 2:
+        size = _check_length(c, node, size)
+    if found is None:
+        return String(size)
+    if not isinstance(found, (Int, Pointer, String, Array)):
+        c.error(node.args[0], "arguments", f"str() expects an integer or a pointer type as first argument ({found.name} provided)")  # fmt: skip
+    return String(size)
+
+
+def _check_length(c: Checker, node: n.Call, limit: int) -> int:
+    length = node.args[1]
+    found = c.type(length)
+    if isinstance(length, n.Integer):
+        if length.value + 1 > limit:
+            c.warning(node, "length", f"length param ({length.value}) is too long and will be shortened to {limit} bytes (see BPFTRACE_MAX_STRLEN)")  # fmt: skip
+            return limit
+        return length.value + 1
+    if found is not None and not isinstance(found, Int):
+        c.error(length, "arguments", f"{node.name}() expects an integer as its length ({found.name} provided)")  # fmt: skip
+    return limit
+
+
+def _write_str(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+    assert isinstance(node, n.Call)
+    text = _literal_text(f.context.params, node.args[0])
+    if text is not None:
+        memory.store_node(f, n.String(text), place, wanted)
+        return
+    own = f.type(node)
+    kind = f.type(node.args[0])
+    size = min(own.size, wanted.size)
+    # Whoever reads the result sees whole buffers (keys are hashed, values are compared), so what
+    # lies behind the text has to be zero.
+    fill(f, place, wanted.size)
+    if isinstance(kind, (String, Array)):
+        source = f.ref(node.args[0])
+        address, space = f.address(source), source.space
+    else:
+        address = f.value(node.args[0])  # type: ignore[assignment]
+        space = _space(f, node.args[0], kind)
+    length = _length(f, node, size)
+    memory.read_string(f, place, length, address, space)
+
+
+def fill(f: FunctionLowering, place: Ref, size: int) -> None:
+    """Make ``size`` bytes zero: unrolled while short, by a copy of zeroes when long."""
+    if size <= 128:
+        f.b.zero(place.base, place.off, size)
+        return
+    from bpflens.uapi.bpf import BPF_FUNC_probe_read_kernel
+
+    zero = f.b.map_value(f.resources.zeroes(size))
+    f.b.call(BPF_FUNC_probe_read_kernel, f.address(place), size, zero)
+
+
+def _space(f: FunctionLowering, node: n.Node, kind: Type) -> str:
+    if isinstance(kind, Pointer):
+        return kind.space
+    # A bare number: arguments of user probes are user addresses; else the address decides.
+    return "user" if f.variant.kind in ("uprobe", "uretprobe", "usdt") else ""
+
+
+def _length(f: FunctionLowering, node: n.Call, size: int) -> Value:
+    if len(node.args) < 2 or isinstance(node.args[1], n.Integer):
+        return size
+    # The verifier wants to see that the length stays within the buffer.
+    length = f.fn.new("length")
+    f.b.assign(length, f.b.alu("add", f.value(node.args[1]), 1))
+    clamp, done = f.block("clamp", cold=True), f.block("clamped")
+    f.b.branch("le", length, size, done, clamp)
+    f.b.set_block(clamp)
+    f.b.assign(length, size)
+    f.b.jump(done)
+    f.b.set_block(done)
+    return length
+
+
+def _in_buffer(f: FunctionLowering, node: n.Call) -> Ref:
+    from bpflens.lang import call
+
+    kind = f.type(node)
+    place = f.buffer(kind.size)
+    rule = call.find(node.name)
+    assert rule is not None and rule.write is not None
+    rule.write(f, node, place, kind)
+    return place
+
+
+def _check_buf(c: Checker, node: n.Call) -> Type | None:
+    if not count_arguments(c, node, 1, 2):
+        return None
+    found = c.type(node.args[0])
+    most = _limit(c.config) - 4
+    size = most
+    if len(node.args) == 2:
+        length = node.args[1]
+        c.type(length)
+        if isinstance(length, n.Integer):
+            size = length.value
+    elif isinstance(found, (Array, String)):
+        size = found.size
+    elif found is not None:
+        c.error(node, "arguments", "buf() expects a length argument for non-array type " + found.name)  # fmt: skip
+    return Buffer(min(size, most))
+
+
+def _write_buf(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+    assert isinstance(node, n.Call) and isinstance(wanted, Buffer)
+    kind = f.type(node.args[0])
+    own = f.type(node)
+    assert isinstance(own, Buffer)
+    capacity = min(own.capacity, wanted.capacity)
+    if isinstance(kind, (Array, String)):
+        source = f.ref(node.args[0])
+    else:
+        address = f.value(node.args[0])
+        base = f.b.const(address) if isinstance(address, int) else address
+        source = Ref(base, 0, _space(f, node.args[0], kind))
+    length: Value = capacity
+    if len(node.args) == 2 and not isinstance(node.args[1], n.Integer):
+        length = _clamped(f, f.value(node.args[1]), capacity)
+    fill(f, place.at(4), wanted.size - 4)
+    f.b.store(place.base, place.off, length, 4)
+    if source.direct and isinstance(length, int):
+        memory.copy(f, place.at(4), source, Array(Int(1, False), length), Array(Int(1, False), length))  # fmt: skip
+        return
+    source = Ref(source.base, source.off, "kernel" if source.direct else source.space)
+    memory.probe_read(f, place.at(4), length, source)  # type: ignore[arg-type]
+
+
+def _clamped(f: FunctionLowering, value: Value, most: int) -> Value:
+    length = f.fn.new("length")
+    f.b.assign(length, value)
+    clamp, done = f.block("clamp", cold=True), f.block("clamped")
+    f.b.branch("le", length, most, done, clamp)
+    f.b.set_block(clamp)
+    f.b.assign(length, most)
+    f.b.jump(done)
+    f.b.set_block(done)
+    return length
+
+
+def _check_strncmp(c: Checker, node: n.Call) -> Type | None:
+    if not count_arguments(c, node, 3):
+        return None
+    for argument in node.args[:2]:
+        found = c.type(argument)
+        if found is not None and not isinstance(found, (String, Array)):
+            c.error(argument, "arguments", f"strncmp() expects strings ({found.name} provided)")
+    c.type(node.args[2])
+    if not isinstance(node.args[2], n.Integer):
+        c.error(node.args[2], "arguments", "strncmp() expects a literal length")
+    return UINT64
+
+
+def _lower_strncmp(f: FunctionLowering, node: n.Call) -> Value:
+    left, right, length = node.args
+    assert isinstance(length, n.Integer)
+    size = min(length.value, f.type(left).size, f.type(right).size)
+    result = f.fn.new("different")
+    equal, different, done = f.block("equal"), f.block("differ"), f.block("compared")
+    if size == 0:
+        return 0
+    a, b = f.buffer(size), f.buffer(size)
+    memory.store_node(f, left, a, String(size))
+    memory.store_node(f, right, b, String(size))
+    memory.branch_words(f, a, b, size, equal, different)
+    for block, value in ((equal, 0), (different, 1)):
+        f.b.set_block(block)
+        f.b.assign(result, value)
+        f.b.jump(done)
+    f.b.set_block(done)
+    return result
+
+
+def _check_macaddr(c: Checker, node: n.Call) -> Type | None:
+    if not count_arguments(c, node, 1):
+        return None
+    found = c.type(node.args[0])
+    if found is not None and not (isinstance(found, (Array, String)) and found.size == 6):
+        c.error(node.args[0], "arguments", f"macaddr() argument must be a 6 byte array ({found.name} provided)")  # fmt: skip
+    return Mac()
+
+
+def _write_macaddr(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+    assert isinstance(node, n.Call)
+    bytes6 = Array(Int(1, False), 6)
+    f.b.zero(place.base, place.off, 8)
+    memory.copy(f, place, f.ref(node.args[0]), bytes6, bytes6)
+
+
+CALLS: dict[str, CallRule] = {
+    "str": CallRule(_check_str, _in_buffer, _write_str),
+    "buf": CallRule(_check_buf, _in_buffer, _write_buf),
+    "strncmp": CallRule(_check_strncmp, _lower_strncmp),
+    "macaddr": CallRule(_check_macaddr, _in_buffer, _write_macaddr),
+}

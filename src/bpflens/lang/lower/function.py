@@ -1,0 +1,201 @@
+"""Lowering of one variant: its function, its variables, its temporary memory.
+
+Three ways to evaluate an expression, chosen by what is wanted:
+
+* :meth:`FunctionLowering.value` — a scalar, in a register;
+* :meth:`FunctionLowering.ref` — something that lies in memory: where it lies, without copying it;
+* :meth:`FunctionLowering.store` — any value, written straight to where it belongs (a map key, a
+  field of an event), so that strings and tuples are built in place.
+
+and :meth:`FunctionLowering.condition`, which branches without making a truth value first. The
+rules for each node class are in the neighbours; this class is what they share.
+"""
+
+from __future__ import annotations
+
+from bpflens.lang.ir.builder import Builder
+from bpflens.lang.ir.ops import Function
+from bpflens.lang.lower.resource import SCRATCH_ENTRIES, SCRATCH_MAP
+from bpflens.lang.types import Type, align_up
+from bpflens.uapi.bpf import BPF_FUNC_map_lookup_elem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang import nodes as n
+    from bpflens.lang.analyse.state import VariableInfo, Variant
+    from bpflens.lang.context import Context
+    from bpflens.lang.ir.ops import Block, Operand, Reg, Value
+    from bpflens.lang.lower.resource import MapPlan, Resources
+
+__all__ = ["FunctionLowering", "Ref"]
+
+
+class Ref:
+    """A place in memory: ``base`` register or stack slot, byte offset, address space.
+
+    ``space`` is ``"bpf"`` (stack, map value, event: plain loads and stores), ``"ctx"`` (plain
+    loads at constant offsets), ``"btf"`` (a pointer that the verifier trusts: plain loads),
+    ``"kernel"``, ``"user"`` or ``""`` (either: the address decides).
+    """
+
+    __slots__ = ("base", "off", "space")
+
+    def __init__(self, base: Operand, off: int = 0, space: str = "bpf") -> None:
+        self.base = base
+        self.off = off
+        self.space = space
+
+    def at(self, offset: int) -> Ref:
+        """Return the place ``offset`` bytes further on."""
+        return Ref(self.base, self.off + offset, self.space)
+
+    @property
+    def direct(self) -> bool:
+        """Whether plain loads may read it."""
+        return self.space in ("bpf", "ctx", "btf")
+
+
+class FunctionLowering:
+    """The lowering of one variant into ``fn``. ``b`` is the builder of the current function."""
+
+    def __init__(self, context: Context, resources: Resources, variant: Variant, name: str) -> None:
+        self.context = context
+        self.resources = resources
+        self.variant = variant
+        self.fn = Function(name)
+        self.b = Builder(self.fn)
+        self.functions: list[Function] = [self.fn]
+        self.loops: list[tuple[Block, Block]] = []
+        self.stack_used = 0
+        self.scratch_used = 0
+        self.once: dict[str, Reg] = {}
+        self._scratch: Reg | None = None
+        self._variables: dict[VariableInfo, Reg | Ref] = {}
+        self._entry = self.b.current
+        self._body = self.b.block("body")
+        self.b.set_block(self._body)
+
+    def run(self) -> Function:
+        """Lower the whole probe and return the main function."""
+        from bpflens.lang.lower import statement
+
+        statement.lower_probe(self, self.variant.probe)
+        self._finish_entry()
+        return self.fn
+
+    # evaluation
+
+    def type(self, node: n.Node) -> Type:
+        """Return the type that analysis gave an expression."""
+        return self.variant.types[node]
+
+    def value(self, node: n.Node) -> Value:
+        """Evaluate a scalar expression; integers come extended to 64 bits."""
+        from bpflens.lang.lower import expression
+
+        self.b.at(node.start)
+        return expression.lower_value(self, node)
+
+    def ref(self, node: n.Node) -> Ref:
+        """Return where the value of an expression of a memory type lies."""
+        from bpflens.lang.lower import expression
+
+        self.b.at(node.start)
+        return expression.lower_ref(self, node)
+
+    def store(self, node: n.Node, place: Ref, wanted: Type) -> None:
+        """Write the value of an expression to ``place``, as a value of type ``wanted``."""
+        from bpflens.lang.lower import memory
+
+        self.b.at(node.start)
+        memory.store_node(self, node, place, wanted)
+
+    def condition(self, node: n.Node, then: Block, otherwise: Block) -> None:
+        """Branch on the truth of an expression."""
+        from bpflens.lang.lower import expression
+
+        self.b.at(node.start)
+        expression.lower_condition(self, node, then, otherwise)
+
+    # memory
+
+    def buffer(self, size: int, align: int = 8, name: str = "tmp") -> Ref:
+        """Return temporary memory: stack while it is small, else per-CPU scratch memory."""
+        size = max(align_up(size, 8), 8)
+        limit = int(str(self.context.config["on_stack_limit"]))
+        if size <= max(limit, 64) and self.stack_used + size <= 320:
+            self.stack_used += size
+            return Ref(self.fn.slot(size, 8, name))
+        return self.scratch(size)
+
+    def scratch(self, size: int) -> Ref:
+        """Return ``size`` bytes of this CPU's scratch memory."""
+        offset = self.scratch_used
+        self.scratch_used += align_up(size, 8)
+        self.resources.scratch_size = max(self.resources.scratch_size, self.scratch_used)
+        if self._scratch is None:
+            self._scratch = self.fn.new("scratch")
+        return Ref(self._scratch, offset)
+
+    def address(self, place: Ref) -> Reg:
+        """Return the address of a place in a register, for a helper's argument."""
+        from bpflens.lang.ir.ops import Slot
+
+        if isinstance(place.base, Slot):
+            return self.b.slot_addr(place.base, place.off)
+        assert not isinstance(place.base, int)
+        return self.b.alu("add", place.base, place.off) if place.off else place.base
+
+    # variables
+
+    def variable(self, info: VariableInfo) -> Reg | Ref:
+        """Return the register (scalars) or the memory of a variable, zero until assigned."""
+        found = self._variables.get(info)
+        if found is None:
+            assert info.type is not None
+            kind = info.type
+            if kind.is_scalar:
+                found = self.fn.new(info.name[1:])
+            else:
+                found = self.buffer(kind.size, name=info.name[1:])
+            self._variables[info] = found
+        return found
+
+    # maps
+
+    def plan(self, name: str) -> MapPlan:
+        """Return how a script map lies in the kernel."""
+        return self.resources.maps[name]
+
+    # control
+
+    def block(self, name: str, cold: bool = False) -> Block:
+        """Make a block; ``cold`` ones are laid out behind all others."""
+        block = self.b.block(name)
+        if cold:
+            self.b.unlikely(block)
+        return block
+
+    def _finish_entry(self) -> None:
+        # The entry block can be written only now, when it is known whether scratch is needed.
+        self.b.at(self.variant.probe.start)
+        self.b.set_block(self._entry)
+        for found in self._variables.values():
+            if not isinstance(found, Ref):
+                self.b.assign(found, 0)
+        if self._scratch is None:
+            self.b.jump(self._body)
+            return
+        key = self.fn.slot(4, 4, "cpu_key")
+        self.b.store(key, 0, self.variant.index % SCRATCH_ENTRIES, 4)
+        found = self.b.call(
+            BPF_FUNC_map_lookup_elem, self.b.map_fd(SCRATCH_MAP), self.b.slot_addr(key)
+        )
+        leave = self.block("no_scratch", cold=True)
+        have = self.block("have_scratch")
+        self.b.branch("ne", found, 0, have, leave)
+        self.b.set_block(have)
+        self.b.assign(self._scratch, found)
+        self.b.jump(self._body)
+        self.b.set_block(leave)
+        self.b.exit(0)

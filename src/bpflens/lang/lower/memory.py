@@ -1,0 +1,285 @@
+"""Lowering of loads, stores, copies and string comparison, for every address space."""
+
+from __future__ import annotations
+
+from bpflens.lang import nodes as n
+from bpflens.lang.lower.function import Ref
+from bpflens.lang.types import Array, Buffer, Int, String, Tuple, Type
+from bpflens.uapi.bpf import (
+    BPF_FUNC_probe_read_kernel,
+    BPF_FUNC_probe_read_kernel_str,
+    BPF_FUNC_probe_read_user,
+    BPF_FUNC_probe_read_user_str,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang.ir.ops import Block, Reg, Value
+    from bpflens.lang.lower.function import FunctionLowering
+
+__all__ = [
+    "branch_equal",
+    "branch_words",
+    "copy",
+    "load",
+    "probe_read",
+    "read_string",
+    "store_node",
+    "store_scalar",
+]
+
+# Copies up to this many bytes are unrolled; longer ones are left to a helper.
+_UNROLL = 256
+
+
+def load(
+    f: FunctionLowering, place: Ref, type: Type, bit_offset: int = 0, bit_size: int = 0
+) -> Value:
+    """Load a scalar of a type from a place, extended to 64 bits; bit-fields by their bits."""
+    if bit_size:
+        return _load_bits(f, place, type, bit_offset, bit_size)
+    size, signed = type.size, bool(getattr(type, "signed", False))
+    if place.direct:
+        return f.b.load(place.base, place.off, size, signed)
+    slot = Ref(f.fn.slot(8, 8, "read"))
+    probe_read(f, slot, size, place)
+    return f.b.load(slot.base, 0, size, signed)
+
+
+def _load_bits(
+    f: FunctionLowering, place: Ref, type: Type, bit_offset: int, bit_size: int
+) -> Value:
+    # The place is that of the byte which holds the field's first bit.
+    shift = bit_offset % 8
+    size = next((s for s in (1, 2, 4, 8) if s * 8 >= shift + bit_size), 8)
+    # Keep loads naturally aligned: the verifier wants it of the context and of the stack.
+    while size < 8 and place.off % size:
+        place, shift = place.at(-1), shift + 8
+        size = next((s for s in (1, 2, 4, 8) if s * 8 >= shift + bit_size), 8)
+    whole = load(f, place, Int(size, False))
+    left = 64 - shift - bit_size
+    moved = f.b.alu("lsh", whole, left) if left else whole
+    signed = bool(getattr(type, "signed", False))
+    return f.b.alu("arsh" if signed else "rsh", moved, 64 - bit_size) if bit_size < 64 else moved
+
+
+def store_scalar(f: FunctionLowering, place: Ref, value: Value, type: Type) -> None:
+    """Store a scalar as a value of a type."""
+    f.b.store(place.base, place.off, value, type.size)
+
+
+def store_node(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+    """Write the value of an expression to a place of BPF memory, as a value of type ``wanted``."""
+    from bpflens.lang.lower import expression
+
+    if wanted.is_scalar:
+        store_scalar(f, place, f.value(node), wanted)
+        return
+    if isinstance(node, n.String):
+        _store_literal(f, node.value, place, wanted.size)
+        return
+    if isinstance(wanted, Tuple) and isinstance(node, (n.Tuple, n.Record)):
+        values = node.items if isinstance(node, n.Tuple) else [item.value for item in node.items]
+        _store_items(f, values, place, wanted)
+        return
+    writer = expression.writer(f, node)
+    if writer is not None:
+        writer(f, node, place, wanted)
+        return
+    copy(f, place, f.ref(node), f.type(node), wanted)
+
+
+def _store_items(f: FunctionLowering, values: list[n.Node], place: Ref, wanted: Tuple) -> None:
+    at = 0
+    for value, item, offset in zip(values, wanted.items, wanted.offsets, strict=True):
+        # Padding is part of a map key, so it has to be zero.
+        _zero(f, place.at(at), offset - at)
+        store_node(f, value, place.at(offset), item)
+        at = offset + item.size
+    _zero(f, place.at(at), wanted.size - at)
+
+
+def _zero(f: FunctionLowering, place: Ref, size: int) -> None:
+    if size > 0:
+        f.b.zero(place.base, place.off, size)
+
+
+def _store_literal(f: FunctionLowering, text: bytes, place: Ref, size: int) -> None:
+    padded = text[:size].ljust(size, b"\0")
+    at = 0
+    while at < size:
+        piece = next(s for s in (8, 4, 2, 1) if at + s <= size and (place.off + at) % s == 0)
+        f.b.store(
+            place.base, place.off + at, int.from_bytes(padded[at : at + piece], "little"), piece
+        )
+        at += piece
+
+
+def copy(f: FunctionLowering, to: Ref, source: Ref, type: Type, wanted: Type) -> None:
+    """Copy a value that lies at ``source`` as ``type`` to ``to`` as ``wanted``."""
+    if isinstance(type, Tuple) and isinstance(wanted, Tuple) and type != wanted:
+        _copy_items(f, to, source, type, wanted)
+        return
+    if isinstance(wanted, Buffer) and isinstance(type, (Array, String)):
+        f.b.store(to.base, to.off, min(type.size, wanted.capacity), 4)
+        to, wanted = to.at(4), Array(Int(1, False), wanted.capacity)
+    size = min(type.size, wanted.size)
+    if source.direct:
+        _copy_bytes(f, to, source, size)
+    elif isinstance(type, String):
+        # A string of the kernel ends at its NUL; what lies behind it is not ours to show.
+        _zero(f, to, wanted.size)
+        read_string(f, to, size, f.address(source), source.space)
+        return
+    else:
+        probe_read(f, to, size, source)
+    _zero(f, to.at(size), wanted.size - size)
+
+
+def _copy_items(f: FunctionLowering, to: Ref, source: Ref, type: Tuple, wanted: Tuple) -> None:
+    at = 0
+    for i, item in enumerate(wanted.items):
+        offset = wanted.offsets[i]
+        _zero(f, to.at(at), offset - at)
+        inner = source.at(type.offsets[i])
+        if item.is_scalar:
+            store_scalar(f, to.at(offset), load(f, inner, type.items[i]), item)
+        else:
+            copy(f, to.at(offset), inner, type.items[i], item)
+        at = offset + item.size
+    _zero(f, to.at(at), wanted.size - at)
+
+
+def _copy_bytes(f: FunctionLowering, to: Ref, source: Ref, size: int) -> None:
+    if size <= 0:
+        return
+    if size <= _UNROLL or source.space == "ctx":
+        aligned = 8 if source.off % 8 == 0 and to.off % 8 == 0 else 1
+        f.b.copy(to.base, to.off, source.base, source.off, size, aligned)
+        return
+    # Both sides are kernel memory to the helper: it copies faster than unrolled code would.
+    f.b.call(BPF_FUNC_probe_read_kernel, f.address(to), size, f.address(source))
+
+
+def probe_read(f: FunctionLowering, to: Ref, size: int, source: Ref) -> Value:
+    """Read bytes of kernel or user memory; what cannot be read is zero. Returns 0 or -errno."""
+    address = f.address(source)
+    if source.space == "user":
+        return f.b.call(BPF_FUNC_probe_read_user, f.address(to), size, address)
+    if source.space in ("kernel", "btf"):
+        return f.b.call(BPF_FUNC_probe_read_kernel, f.address(to), size, address)
+    return _either(f, address, BPF_FUNC_probe_read_user, BPF_FUNC_probe_read_kernel, to, size)
+
+
+def read_string(f: FunctionLowering, to: Ref, size: Value, address: Value, space: str) -> Value:
+    """Read a NUL-terminated string; returns its length with the NUL, or -errno."""
+    if space == "user":
+        return f.b.call(BPF_FUNC_probe_read_user_str, f.address(to), size, address)
+    if space in ("kernel", "btf", "bpf", "ctx"):
+        return f.b.call(BPF_FUNC_probe_read_kernel_str, f.address(to), size, address)
+    return _either(
+        f, address, BPF_FUNC_probe_read_user_str, BPF_FUNC_probe_read_kernel_str, to, size
+    )
+
+
+def _either(
+    f: FunctionLowering, address: Value, user: int, kernel: int, to: Ref, size: Value
+) -> Reg:
+    # An address of unknown origin is read by what it is: the upper half belongs to the kernel.
+    result = f.fn.new("length")
+    in_kernel, in_user, done = f.block("in_kernel"), f.block("in_user"), f.block("read")
+    f.b.branch("slt", address, 0, in_kernel, in_user)
+    for block, helper in ((in_kernel, kernel), (in_user, user)):
+        f.b.set_block(block)
+        f.b.assign(result, f.b.call(helper, f.address(to), size, address))
+        f.b.jump(done)
+    f.b.set_block(done)
+    return result
+
+
+def branch_equal(
+    f: FunctionLowering, left: n.Node, right: n.Node, equal: Block, different: Block
+) -> None:
+    """Compare two strings, arrays or tuples for equality and branch."""
+    left_type, right_type = f.type(left), f.type(right)
+    if isinstance(left, n.String):
+        left, right, left_type, right_type = right, left, right_type, left_type
+    if isinstance(right, n.String) and isinstance(left_type, String):
+        _branch_literal(f, left, left_type, right.value, equal, different)
+        return
+    if isinstance(left_type, String):
+        _branch_strings(f, left, right, equal, different)
+        return
+    wide = widened(left_type)
+    a, b = _in_bpf(f, left, wide), _in_bpf(f, right, wide)
+    branch_words(f, a, b, wide.size, equal, different)
+
+
+def widened(type: Type) -> Type:
+    """Return the stored form of a type (integers of tuples take eight bytes)."""
+    from bpflens.lang.analyse.state import widen
+
+    return widen(type)
+
+
+def _in_bpf(f: FunctionLowering, node: n.Node, wanted: Type) -> Ref:
+    place = f.buffer(wanted.size)
+    store_node(f, node, place, wanted)
+    return place
+
+
+def _branch_literal(
+    f: FunctionLowering, node: n.Node, type: String, text: bytes, equal: Block, different: Block
+) -> None:
+    if len(text) >= type.size:
+        # The literal does not fit: a full buffer without a NUL can still match its first bytes.
+        if len(text) > type.size:
+            f.b.jump(different)
+            return
+        wanted = text
+    else:
+        wanted = text + b"\0"
+    from bpflens.lang.lower import expression
+
+    place = expression.string_prefix(f, node, len(wanted))
+    at = 0
+    while at < len(wanted):
+        piece = next(s for s in (8, 4, 2, 1) if at + s <= len(wanted) and (place.off + at) % s == 0)
+        value = int.from_bytes(wanted[at : at + piece], "little")
+        more = f.block("same") if at + piece < len(wanted) else equal
+        word = f.b.load(place.base, place.off + at, piece)
+        f.b.branch("eq", word, value, more, different)
+        at += piece
+        if at < len(wanted):
+            f.b.set_block(more)
+
+
+def _branch_strings(
+    f: FunctionLowering, left: n.Node, right: n.Node, equal: Block, different: Block
+) -> None:
+    sizes = (f.type(left).size, f.type(right).size)
+    size = min(sizes)
+    a, b = (f.buffer(size), f.buffer(size))
+    store_node(f, left, a, String(size))
+    store_node(f, right, b, String(size))
+    branch_words(f, a, b, size, equal, different)
+
+
+def branch_words(
+    f: FunctionLowering, a: Ref, b: Ref, size: int, equal: Block, different: Block
+) -> None:
+    at = 0
+    if size == 0:
+        f.b.jump(equal)
+    while at < size:
+        piece = next(
+            s for s in (8, 4, 2, 1)
+            if at + s <= size and (a.off + at) % s == 0 and (b.off + at) % s == 0
+        )  # fmt: skip
+        more = f.block("same") if at + piece < size else equal
+        x = f.b.load(a.base, a.off + at, piece)
+        y = f.b.load(b.base, b.off + at, piece)
+        f.b.branch("eq", x, y, more, different)
+        at += piece
+        if at < size:
+            f.b.set_block(more)
