@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import time
 from contextlib import ExitStack, closing
 
 import pytest
 
+from bpflens.asm import instruction as i
 from bpflens.attach.attachment import close_all
 from bpflens.attach.binary import binary_path, place
+from bpflens.attach.iterator import Iterator
+from bpflens.attach.kprobe import Kprobe
 from bpflens.attach.perf_event import PerfEvent
 from bpflens.attach.probe import make
 from bpflens.attach.raw_tracepoint import RawTracepoint
 from bpflens.attach.timer import Timer
 from bpflens.attach.tracepoint import Tracepoint
 from bpflens.attach.uprobe import Uprobe, UprobeMulti
+from bpflens.attach.usdt import Usdt
+from bpflens.attach.usdt import notes as usdt_notes
+from bpflens.attach.watchpoint import Watchpoint
 from bpflens.errors import AttachError
+from bpflens.kernel import perf
+from bpflens.load.collection import load_object
+from bpflens.spec import ObjectSpec, ProgramSpec
 from bpflens.uapi import bpf as k
 from kernel.attach_program import counting
 
 pytestmark = pytest.mark.kernel
 
+PYTHON = "/usr/bin/python3.11"
 LIBC = ctypes.CDLL(None)
 
 
@@ -245,3 +256,97 @@ def test_kind_and_options_make_the_probe():
     assert str(make("software", {"event": "cs", "count": 0})) == "software:cs:"
     with pytest.raises(AttachError, match="no such kind"):
         make("nothing", {})
+
+
+@pytest.fixture
+def memory():
+    """Eight bytes of our own, at an aligned address."""
+    return (ctypes.c_uint64 * 2)()
+
+
+def test_watchpoint_fires_at_each_write(load, memory):
+    program = load(k.BPF_PROG_TYPE_PERF_EVENT)
+    with Watchpoint(ctypes.addressof(memory), 8, "w", pid=os.getpid()).attach(program):
+        for value in range(50):
+            memory[0] = value
+        memory[1] = 1
+    memory[0] = 3
+    assert program.hits == 50
+
+
+@pytest.mark.parametrize(
+    ("length", "mode", "problem"),
+    [(3, "w", "length"), (8, "q", "no mode"), (8, "wx", "combined"), (8, "", "empty")],
+)
+def test_watchpoint_that_makes_no_sense(load, length, mode, problem):
+    program = load(k.BPF_PROG_TYPE_PERF_EVENT)
+    with pytest.raises(AttachError, match=problem):
+        Watchpoint(0x1000, length, mode).attach(program)
+
+
+def test_watchpoint_says_when_the_machine_has_no_more(load, memory):
+    programs = [load(k.BPF_PROG_TYPE_PERF_EVENT) for _ in range(5)]
+    where = ctypes.addressof(memory)
+    probe = Watchpoint(where, 8, "w", pid=os.getpid())
+    with ExitStack() as stack:
+        for program in programs[:4]:
+            stack.enter_context(probe.attach(program))
+        with pytest.raises(AttachError, match="are in use"):
+            probe.attach(programs[4])
+
+
+def test_usdt_fires_in_a_process_that_starts_later(load):
+    if not os.path.exists(PYTHON) or not usdt_notes(PYTHON, "python", "gc__start"):
+        pytest.skip(f"{PYTHON} has no static probes")
+    program = load(k.BPF_PROG_TYPE_KPROBE, cookie=True)
+    with Usdt(PYTHON, "python", "gc__start").attach(program, cookie=6):
+        subprocess.run([PYTHON, "-c", "import gc; gc.collect()"], check=True, timeout=30)
+    assert program.hits >= 1
+    assert program.cookie == 6
+
+
+def test_usdt_probe_that_does_not_exist_names_what_is_near(load):
+    if not os.path.exists(PYTHON) or not usdt_notes(PYTHON, "python", "gc__start"):
+        pytest.skip(f"{PYTHON} has no static probes")
+    program = load(k.BPF_PROG_TYPE_KPROBE)
+    with pytest.raises(AttachError, match="no such static probe") as caught:
+        Usdt(PYTHON, "python", "gc__strat").attach(program)
+    assert "python:gc__start" in caught.value.hints
+
+
+def test_iterator_walks_once_for_each_reader():
+    body = i.encode(
+        [
+            i.ldx(0x18, 1, 1, 0),  # ctx->meta
+            i.ldx(0x18, 1, 1, 0),  # meta->seq
+            i.st(0x18, 10, -8, 0x0A78),
+            i.mov64_reg(2, 10),
+            i.alu64_imm(k.BPF_ADD, 2, -8),
+            i.mov64_imm(3, 2),
+            i.call_helper(k.BPF_FUNC_seq_write),
+            i.mov64_imm(0, 0),
+            i.exit_(),
+        ]
+    )
+    program = ProgramSpec(
+        "walk",
+        k.BPF_PROG_TYPE_TRACING,
+        body,
+        expected_attach_type=k.BPF_TRACE_ITER,
+        attach_to="bpf_map",
+    )
+    with (
+        load_object(ObjectSpec(programs={"walk": program})) as loaded,
+        Iterator("bpf_map").attach(loaded.programs["walk"]) as iterator,
+    ):
+        first = iterator.read()
+        assert set(first.split(b"\n")) == {b"x", b""}
+        assert iterator.read().count(b"x") >= 1
+
+
+def test_kprobe_says_that_this_kernel_has_none(load):
+    if perf.pmu_type("kprobe") is not None:
+        pytest.skip("this kernel has kprobes")
+    program = load(k.BPF_PROG_TYPE_KPROBE)
+    with pytest.raises(AttachError, match="kprobe is not supported by this kernel"):
+        Kprobe("do_sys_openat2").attach(program)

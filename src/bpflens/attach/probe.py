@@ -83,6 +83,58 @@ def _uprobe(kind: str, options: Options, pid: int) -> Probe:
     )
 
 
+def _kprobe(kind: str, options: Options, pid: int) -> Probe:
+    from bpflens.attach.kprobe import Kprobe, KprobeMulti
+
+    functions = options.get("functions")
+    if isinstance(functions, list | tuple):
+        return KprobeMulti([str(name) for name in functions], retprobe=kind == "kretprobe")
+    return Kprobe(
+        _text(options, "function"),
+        offset=_number(options, "offset"),
+        address=_number(options, "address"),
+        module=_text(options, "module"),
+        retprobe=kind == "kretprobe",
+    )
+
+
+def _tracing(kind: str, options: Options, pid: int) -> Probe:
+    from bpflens.attach.tracing import Tracing
+    from bpflens.uapi.bpf import BPF_LSM_MAC, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_RAW_TP
+
+    types = {
+        "fentry": BPF_TRACE_FENTRY,
+        "fexit": BPF_TRACE_FEXIT,
+        "lsm": BPF_LSM_MAC,
+        "tp_btf": BPF_TRACE_RAW_TP,
+    }
+    module = _text(options, "module")
+    where = _text(options, "function") or _text(options, "event")
+    return Tracing(f"{kind}:{module}:{where}" if module else f"{kind}:{where}", types[kind])
+
+
+def _usdt(kind: str, options: Options, pid: int) -> Probe:
+    from bpflens.attach.usdt import Usdt
+
+    return Usdt(
+        _text(options, "path"), _text(options, "provider"), _text(options, "probe"), pid=pid
+    )
+
+
+def _watchpoint(kind: str, options: Options, pid: int) -> Probe:
+    from bpflens.attach.watchpoint import Watchpoint
+
+    return Watchpoint(
+        _number(options, "address"), _number(options, "length"), _text(options, "mode"), pid=pid
+    )
+
+
+def _iterator(kind: str, options: Options, pid: int) -> Probe:
+    from bpflens.attach.iterator import Iterator
+
+    return Iterator(_text(options, "iterator"), pid=pid)
+
+
 #: How each kind is made: ``KINDS[kind](kind, options, pid)``.
 KINDS: dict[str, Callable[[str, Options, int], Probe]] = {
     "tracepoint": _tracepoint,
@@ -93,4 +145,13 @@ KINDS: dict[str, Callable[[str, Options, int], Probe]] = {
     "hardware": _perf_event,
     "uprobe": _uprobe,
     "uretprobe": _uprobe,
+    "usdt": _usdt,
+    "kprobe": _kprobe,
+    "kretprobe": _kprobe,
+    "fentry": _tracing,
+    "fexit": _tracing,
+    "lsm": _tracing,
+    "tp_btf": _tracing,
+    "watchpoint": _watchpoint,
+    "iter": _iterator,
 }
