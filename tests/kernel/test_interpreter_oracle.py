@@ -15,6 +15,7 @@ from bpflens.asm.instruction import (
     alu64_reg,
     atomic,
     bswap,
+    call_pseudo,
     encode,
     endian,
     exit_,
@@ -95,6 +96,7 @@ class Generator:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.jumps = 6
+        self.calls = []
 
     def number(self):
         pick = self.random.choice(("small", "edge", "any"))
@@ -123,7 +125,7 @@ class Generator:
             self.swap,
         ]
         if self.jumps:
-            kinds.append(self.jump)
+            kinds += [self.jump, self.call]
         return self.random.choice(kinds)()
 
     def alu(self):
@@ -213,6 +215,18 @@ class Generator:
             return [head, *body, skip, *other]
         return [head, *body]
 
+    def call(self):
+        call = call_pseudo(0)
+        self.calls.append(call)
+        return [call, *(mov64_imm(r, self.imm()) for r in range(1, 6))]
+
+    def function(self):
+        # Of r1-r5, with its own r6-r9 and stack.
+        out = [mov64_reg(6, 1), stx(BPF_DW, 10, -8, 2), mov64_reg(0, 3)]
+        for r in (4, 5, 6):
+            out.append(alu64_reg(self.random.choice(ALU), 0, r))
+        return [*out, ldx(BPF_W, 7, 10, -8), alu32_reg(self.random.choice(ALU), 0, 7), exit_()]
+
     def program(self):
         out = [mov64_reg(9, 1)]
         for r in range(9):
@@ -223,7 +237,14 @@ class Generator:
         out += [stx(BPF_DW, 10, -8 * (i + 1), i) for i in range(STACK_SLOTS)]
         for _ in range(self.random.randrange(5, 40)):
             out += self.operation()
-        return out + self.fold()
+        out += self.fold()
+        if self.calls:
+            at = slots(out)
+            for slot, insn in zip(at, out, strict=False):
+                if any(insn is call for call in self.calls):
+                    insn.imm = at[-1] - slot - 1
+            out += self.function()
+        return out
 
     def fold(self):
         # Mix every register and the stack into 32 bits, which is all that TEST_RUN returns.
