@@ -16,7 +16,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Kfunc", "LineInfo", "MapSpec", "ObjectSpec", "ProgramSpec", "Record", "Reloc"]
+__all__ = [
+    "CoreRelo",
+    "Extern",
+    "Kfunc",
+    "LineInfo",
+    "MapSpec",
+    "ObjectSpec",
+    "ProgramSpec",
+    "Record",
+    "Reloc",
+]
 
 
 class Record:
@@ -50,7 +60,9 @@ class MapSpec(Record):
     ``contents`` holds ``(key, value)`` pairs stored right after creation; ``inner`` is the template
     of a map of maps; ``freeze`` makes it read-only for user space once filled; ``pinning`` is
     libbpf's (0 none, 1 by name). ``fd_contents`` maps a slot number to the name of the program or
-    map that belongs there (prog_array and map-in-map initialisers).
+    map that belongs there (prog_array and map-in-map initialisers). ``struct_ops`` is the name of
+    the type whose functions the map replaces; its value is the one of ``contents`` (as the object
+    laid it out, type ``value_type_id``), its functions are ``fd_contents`` by byte offset in it.
     """
 
     __slots__ = (
@@ -134,6 +146,49 @@ class LineInfo(Record):
         self.column = column
 
 
+class CoreRelo(Record):
+    """A question to the kernel's types that an instruction depends on (CO-RE).
+
+    ``kind`` is BPF_CORE_*, ``type_id`` a type of the object's BTF, ``access`` the way into it
+    ("0:1:3") as the compiler wrote it.
+    """
+
+    __slots__ = ("access", "kind", "type_id")
+
+    def __init__(self, type_id: int, access: str, kind: int) -> None:
+        self.type_id = type_id
+        self.access = access
+        self.kind = kind
+
+
+class Extern(Record):
+    """Something that the object expects of the kernel: a build option, a variable, a function.
+
+    ``kind`` is ``"kconfig"`` (then ``offset``, ``size`` and ``type_id`` say where and how its value
+    stands in the map ``.kconfig``), ``"ksym"`` (a variable; ``type_id`` 0 when only its address is
+    wanted) or ``"kfunc"``. A ``weak`` one may be missing.
+    """
+
+    __slots__ = ("kind", "name", "offset", "size", "type_id", "weak")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        type_id: int = 0,
+        *,
+        weak: bool = False,
+        size: int = 0,
+        offset: int = 0,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.type_id = type_id
+        self.weak = weak
+        self.size = size
+        self.offset = offset
+
+
 class Kfunc(Record):
     """A kernel function that a program calls, by name; ``weak`` ones may be missing."""
 
@@ -171,7 +226,7 @@ class ProgramSpec(Record):
         flags: int = 0,
         funcs: Sequence[tuple[int, str, int]] = (),
         lines: Sequence[LineInfo] = (),
-        core: Sequence[object] = (),
+        core: Sequence[CoreRelo] = (),
         section: str = "",
         autoload: bool = True,
         kern_version: int = 0,
@@ -208,7 +263,7 @@ class ObjectSpec(Record):
         *,
         btf: bytes = b"",
         name: str = "",
-        externs: Mapping[str, object] | None = None,
+        externs: Mapping[str, Extern] | None = None,
     ) -> None:
         self.maps = dict(maps or {})
         self.programs = dict(programs or {})
