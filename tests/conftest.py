@@ -3,8 +3,8 @@
 A test marked ``kernel`` or ``vm`` talks to a real kernel. It is skipped where that cannot be
 (no root, no BPF, not inside the VM), and where it raises NotSupported: the probe that raised it is
 what decided, never a version number. Every skip is counted by reason at the end of the run, and
-what must not be skipped on a given kind of machine stands in must_run.txt, read when
-``BPFLENS_PLACE`` names the kind.
+what must not be skipped on a given kind of machine stands in must_run.txt, which a whole run reads
+when ``BPFLENS_MUST_RUN`` names the kind.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def _why_not_kernel():
 
 
 def _why_not_vm():
-    return (
-        "" if os.environ.get("BPFLENS_PLACE", "").startswith("vm-") else "runs inside tools/vm.py"
-    )
+    return "" if os.environ.get("BPFLENS_VM") else "runs inside tools/vm.py"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -143,7 +141,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    place = os.environ.get("BPFLENS_PLACE")
+    place = os.environ.get("BPFLENS_MUST_RUN")
     if not place or exitstatus not in (0, 1):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

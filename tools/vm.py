@@ -93,11 +93,13 @@ def tests_script(kernel: str, words: list[str]) -> str:
     if not os.access(python, os.X_OK):
         raise Stop("no .venv yet: python3 tools/dev.py setup makes it")
     pytest = [python, "-m", "pytest", "-q", "-m", "vm", "-p", "no:cacheprovider", *words]
-    return (
-        f"cd {shlex.quote(ROOT)}\n"
-        f"export BPFLENS_PLACE=vm-{kernel} PYTHONPATH={shlex.quote(os.path.join(ROOT, 'src'))}\n"
-        f"{shlex.join(pytest)}\n"
-    )
+    variables = {
+        "BPFLENS_VM": kernel,
+        "BPFLENS_MUST_RUN": os.environ.get("BPFLENS_MUST_RUN", ""),
+        "PYTHONPATH": os.path.join(ROOT, "src"),
+    }
+    exports = "".join(f"export {name}={shlex.quote(text)}\n" for name, text in variables.items())
+    return f"cd {shlex.quote(ROOT)}\n{exports}{shlex.join(pytest)}\n"
 
 
 # --- what it needs ------------------------------------------------------------------------------
