@@ -1,0 +1,148 @@
+"""Maps: from the bytes read out of the kernel to ordered entries, then to text or JSON.
+
+Big maps are the common case to be fast at: keys and values arrive as two blocks of bytes, simple
+shapes are unpacked many at once, and whole outputs are built by joining.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Packer
+from struct import iter_unpack
+
+from bpflens.lang.types import (
+    Aggregate,
+    Avg,
+    Count,
+    Hist,
+    Int,
+    LHist,
+    Max,
+    Min,
+    Stats,
+    Sum,
+    Type,
+)  # fmt: skip
+from bpflens.render import aggregate, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bpflens.lang.program import MapSchema
+    from bpflens.render.resolver import Resolver
+
+    Entry = tuple[object, object]
+
+__all__ = ["MapData", "entries", "is_set", "key_text"]
+
+
+class MapData:
+    """Raw entries of one map.
+
+    ``keys`` and ``values`` are the entries' bytes one behind the other, ``key_size`` and
+    ``value_size`` bytes each; a per-CPU map has ``cpus`` values of ``value_size`` bytes an entry.
+    """
+
+    __slots__ = ("cpus", "key_size", "keys", "value_size", "values")
+
+    def __init__(
+        self, keys: bytes, values: bytes, key_size: int, value_size: int, cpus: int = 1
+    ) -> None:
+        self.keys = keys
+        self.values = values
+        self.key_size = key_size
+        self.value_size = value_size
+        self.cpus = cpus
+
+    def __len__(self) -> int:
+        return len(self.keys) // self.key_size if self.key_size else 0
+
+
+def is_set(schema: MapSchema, data: MapData) -> bool:
+    """Whether a scalar map was ever assigned (a keyed map: whether it has entries)."""
+    if schema.key is not None:
+        return len(data) > 0
+    if isinstance(schema.value, Aggregate):
+        return not aggregate.is_empty(schema.value, _slots(schema.value, data, 0))
+    offset = schema.set_offset
+    return offset < 0 or any(data.values[offset : offset + 8])
+
+
+def entries(
+    schema: MapSchema, data: MapData, resolver: Resolver, trailer: str = ".."
+) -> list[Entry]:
+    """Return ``(key, value)`` pairs in printing order; keys are None for a scalar map."""
+    keys = _keys(schema.key, data, resolver, trailer)
+    found = list(zip(keys, _values(schema.value, data, resolver, trailer), strict=True))
+    if schema.key is not None and len(found) > 1:
+        found.sort(key=_order(schema))
+    return found
+
+
+def _keys(kind: Type | None, data: MapData, resolver: Resolver, trailer: str) -> list[object]:
+    if kind is None:
+        return [None]
+    if isinstance(kind, Int) and kind.size == 8:
+        return [key for (key,) in iter_unpack("<q" if kind.signed else "<Q", data.keys)]
+    read, size = value.reader(kind, resolver, trailer), data.key_size
+    return [read(data.keys, at) for at in range(0, len(data.keys), size)]
+
+
+def _values(kind: Type, data: MapData, resolver: Resolver, trailer: str) -> list[object]:
+    count = max(len(data), 1) if data.key_size else 1
+    if isinstance(kind, Aggregate):
+        return _aggregates(kind, data, count)
+    stride = data.value_size * data.cpus
+    read = value.reader(kind, resolver, trailer)
+    if isinstance(kind, Int) and kind.size == 8 and stride == 8:
+        return [item for (item,) in iter_unpack("<q" if kind.signed else "<Q", data.values)]
+    return [read(data.values, at * stride) for at in range(count)]
+
+
+def _aggregates(kind: Aggregate, data: MapData, count: int) -> list[object]:
+    if isinstance(kind, Count):
+        # One slot a CPU: a row of the block is all there is to add up.
+        return [sum(row) for row in iter_unpack(f"<{data.cpus}Q", data.values)]
+    return [aggregate.merge(kind, _slots(kind, data, i)) for i in range(count)]
+
+
+def _slots(kind: Aggregate, data: MapData, index: int) -> list[tuple[int, ...]]:
+    packer = Packer(f"<{kind.slots}Q")
+    start = index * data.value_size * data.cpus
+    return [
+        packer.unpack_from(data.values, start + cpu * data.value_size) for cpu in range(data.cpus)
+    ]
+
+
+def _order(schema: MapSchema) -> Callable[[Entry], object]:
+    kind = schema.value
+    if isinstance(kind, (Count, Sum, Min, Max, Avg, Int)):
+        return lambda entry: (entry[1], _comparable(entry[0]))
+    if isinstance(kind, (Stats, Hist, LHist)):
+        return lambda entry: (aggregate.sort_weight(kind, entry[1]), _comparable(entry[0]))
+    return lambda entry: _comparable(entry[0])
+
+
+def _comparable(key: object) -> object:
+    if isinstance(key, (int, str)):
+        return key
+    if isinstance(key, value.Symbolic):
+        return key.number
+    if isinstance(key, tuple):
+        return tuple(map(_comparable, key))
+    if isinstance(key, dict):
+        return tuple(map(_comparable, key.values()))
+    return value.text(key)
+
+
+def key_text(key: object) -> str:
+    """Write a key as it stands between the brackets: a tuple without its parentheses."""
+    if isinstance(key, tuple):
+        return ", ".join(map(value.text, key))
+    return value.text(key)
+
+
+def simple_integers(schema: MapSchema) -> bool:
+    """Whether keys are integers and values plain numbers, so that a fast way of printing serves."""
+    number = isinstance(schema.value, (Int, Count, Sum, Min, Max, Avg))
+    return number and isinstance(schema.key, Int)
