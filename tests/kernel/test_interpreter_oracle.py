@@ -223,8 +223,7 @@ class Generator:
     def function(self):
         # Of r1-r5, with its own r6-r9 and stack.
         out = [mov64_reg(6, 1), stx(BPF_DW, 10, -8, 2), mov64_reg(0, 3)]
-        for r in (4, 5, 6):
-            out.append(alu64_reg(self.random.choice(ALU), 0, r))
+        out += [alu64_reg(self.random.choice(ALU), 0, r) for r in (4, 5, 6)]
         return [*out, ldx(BPF_W, 7, 10, -8), alu32_reg(self.random.choice(ALU), 0, 7), exit_()]
 
     def program(self):

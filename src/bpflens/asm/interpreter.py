@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from bpflens.asm.execute import EXIT, compile_insns
 from bpflens.asm.instruction import Instruction, decode
+from bpflens.asm.link import link, link_program
 from bpflens.asm.memory import MachineError, Memory
 from bpflens.uapi.bpf import (
     BPF_PSEUDO_BTF_ID,
@@ -33,22 +34,14 @@ from bpflens.uapi.helper import HELPER_NAMES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Protocol
 
     from bpflens.asm.execute import Registers, Step
+    from bpflens.asm.fake_kernel import FakeKernel
     from bpflens.asm.fake_map import FakeMap
+    from bpflens.asm.link import ProgramLike
 
     Helper = Callable[["Machine", int, int, int, int, int], int]
     Code = bytes | bytearray | memoryview | Sequence[Instruction]
-
-    class RelocLike(Protocol):
-        """A :class:`bpflens.spec.Reloc`."""
-
-        insn: int
-        kind: str
-        name: str
-        addend: int
-
 
 __all__ = ["Machine", "TailCall", "link"]
 
@@ -83,7 +76,7 @@ class Machine:
     """One program and the world it runs in.
 
     ``insns`` is a list of Instructions or raw bytes. ``maps`` gives the map behind each number in a
-    map load (an fd, or what :func:`link` chose); ``helpers`` the functions by helper id; ``kfuncs``
+    map load (an fd, or what linking chose); ``helpers`` the functions by helper id; ``kfuncs``
     those by BTF id; ``ksyms`` the addresses of kernel variables by BTF id. ``memory`` may be shared
     with other machines; it is that of the maps if they have one already. ``packet`` serves the old
     packet loads, ``ctx_loads`` (offset → value) replaces loads of context fields that the kernel
@@ -131,6 +124,31 @@ class Machine:
         for fake in self.maps.values():
             fake.bind(self.memory)
         self._steps = self.compile(insns)
+
+    @classmethod
+    def of(
+        cls,
+        program: ProgramLike,
+        maps: Mapping[str, FakeMap],
+        kernel: FakeKernel | None = None,
+        *,
+        ksyms: Mapping[str, int] | None = None,
+        memory: Memory | None = None,
+        max_insns: int = 1_000_000,
+    ) -> Machine:
+        """Return a machine for a :class:`bpflens.spec.ProgramSpec`, linked to fakes by name."""
+        from bpflens.asm.fake_kernel import FakeKernel
+
+        kernel = kernel or FakeKernel()
+        linked = link_program(program, maps, kernel.kfuncs(), ksyms)
+        return cls(
+            linked.insns,
+            helpers=kernel.helpers(),
+            maps=linked.maps,
+            kfuncs=linked.kfuncs,
+            memory=memory,
+            max_insns=max_insns,
+        )
 
     # -------------------------------------------------------------- running
     def run(self, ctx: bytes | bytearray = b"", *, cpu: int = 0, slot: int = 0) -> int:
@@ -327,35 +345,6 @@ class Machine:
             return step(r)
 
         return load
-
-
-def link(
-    insns: bytes, relocs: Iterable[RelocLike], maps: Mapping[str, FakeMap]
-) -> tuple[list[Instruction], dict[int, FakeMap]]:
-    """Resolve the map relocations of a program spec for a Machine.
-
-    ``maps`` gives the map by name. Returns the instructions and the ``maps`` argument for Machine.
-    Calls and function references inside the program must be resolved already. Raises MachineError
-    for a map that is not given.
-    """
-    out = decode(insns)
-    by_slot: dict[int, Instruction] = {}
-    slot = 0
-    for insn in out:
-        by_slot[slot] = insn
-        slot += 2 if insn.wide else 1
-    numbers: dict[str, int] = {}
-    for reloc in relocs:
-        if reloc.kind not in ("map", "map_value"):
-            continue
-        if reloc.name not in maps:
-            raise MachineError(f"the program refers to map {reloc.name}, which was not given")
-        number = numbers.setdefault(reloc.name, len(numbers) + 1)
-        insn = by_slot[reloc.insn]
-        value = reloc.kind == "map_value"
-        insn.src = BPF_PSEUDO_MAP_VALUE if value else BPF_PSEUDO_MAP_FD
-        insn.imm = number | (reloc.addend << 32 if value else 0)
-    return out, {number: maps[name] for name, number in numbers.items()}
 
 
 def _registers(args: Iterable[int], stack: int) -> Registers:

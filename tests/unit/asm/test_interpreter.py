@@ -3,9 +3,11 @@ import pytest
 from bpflens.asm.assemble import assemble, assemble_relocatable
 from bpflens.asm.fake_kernel import FakeKernel
 from bpflens.asm.fake_map import create
-from bpflens.asm.instruction import encode
-from bpflens.asm.interpreter import Machine, link
+from bpflens.asm.instruction import encode, slots
+from bpflens.asm.interpreter import Machine
+from bpflens.asm.link import link
 from bpflens.asm.memory import MachineError, Memory
+from bpflens.spec import ProgramSpec, Reloc
 from bpflens.uapi import bpf
 
 
@@ -172,6 +174,43 @@ def test_specs_are_linked_to_fake_maps_by_name():
     assert Machine(insns, maps=numbered).run() == 7
     with pytest.raises(MachineError, match="map data"):
         link(encode(assembly.insns), assembly.relocs, {"counts": maps["counts"]})
+
+
+def test_a_program_spec_runs_with_all_its_names():
+    text = """
+        r6 = 5 ll
+        call kfunc:bpf_rcu_read_lock
+        r1 = map[counts]
+        r2 = r10
+        r2 += -8
+        *(u64 *)(r10 - 8) = 3
+        call bpf_map_lookup_elem
+        r6 = *(u64 *)(r0 + 0)
+        call pc+0
+        r0 += r6
+        r1 = 0 ll
+        r1 = *(u32 *)(r1 + 4)
+        r0 += r1
+        exit
+        r0 = 1000
+        exit
+    """
+    assembly = assemble_relocatable(text)
+    counts = create(bpf.BPF_MAP_TYPE_HASH, 8, 8, 4)
+    counts[3] = (7).to_bytes(8, "little")
+    memory = counts.memory
+    jiffies = memory.add(bytearray(b"\0\0\0\0\x20\0\0\0"), "jiffies")
+    at = slots(assembly.insns)
+    relocs = [Reloc(r.insn, r.kind, r.name, r.addend) for r in assembly.relocs]
+    relocs += [Reloc(at[8], "call", "sub"), Reloc(at[10], "ksym", "jiffies")]
+    spec = ProgramSpec(
+        "p", bpf.BPF_PROG_TYPE_RAW_TRACEPOINT, encode(assembly.insns), relocs=relocs,
+        funcs=[(0, "p", 0), (at[14], "sub", 0)],
+    )  # fmt: skip
+    machine = Machine.of(spec, {"counts": counts}, ksyms={"jiffies": jiffies})
+    assert machine.run(bytes(8)) == 1000 + 7 + 0x20
+    with pytest.raises(MachineError, match="jiffies was not given"):
+        Machine.of(spec, {"counts": counts})
 
 
 def test_maps_of_two_memories_do_not_mix():
