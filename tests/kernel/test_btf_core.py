@@ -117,10 +117,11 @@ def questions(vmlinux: Btf, seed: int, count: int) -> str:
         field = chance.choice(fields)
         path = f"((struct {vmlinux.name(id)} *)p)->{field.path}"
         kinds = [0, 1, 2, 4, 5] if field.bit_size else [0, 1, 2]
-        if isinstance(vmlinux.resolve(field.type_id), Int | Ptr):
+        found = vmlinux.resolve(field.type_id)
+        if isinstance(found, Int | Ptr) and not field.bit_size:
+            lines.append(f"out = (unsigned long){path};")
+        if isinstance(found, Int):
             kinds.append(3)
-            if not field.bit_size:
-                lines.append(f"out = (unsigned long){path};")
         kind = chance.choice(kinds)
         lines.append(f"out = __builtin_preserve_field_info({path}, {kind});")
     return "\n".join(lines)
