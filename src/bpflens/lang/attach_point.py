@@ -165,7 +165,7 @@ def parse(
     try:
         words = split(point.text, parameters)
         kinds = _kinds(words, pid)
-        specs = []
+        specs: list[AttachPointSpec] = []
         for kind in kinds:
             try:
                 options = _FORMS[kind](_Reader(kind, words, pid, unsafe, arch))
