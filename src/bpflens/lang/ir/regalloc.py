@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from bpflens.lang.ir.flow import liveness, loop_depths, reverse_postorder
+from bpflens.lang.ir.flow import liveness, loop_depths, predecessors, reverse_postorder
 from bpflens.lang.ir.frame import layout
 from bpflens.lang.ir.legalise import CALL_KINDS, COMMUTATIVE
-from bpflens.lang.ir.ops import Block, Function, IrError, Op, Reg, Slot
+from bpflens.lang.ir.ops import Block, Function, IrError, Op, Reg, Slot, Terminator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ def allocate(fn: Function) -> Allocation:
         if not failed:
             frame, size = layout(fn)
             return Allocation(regs, frame, size)
-        _spill(fn, failed, homes, tiny)
+        _spill(fn, lifetimes.live_in, failed, homes, tiny)
     raise IrError(f"{fn.name}: no end to spilling")
 
 
 class _Lifetimes:
     """Ranges, weights and wishes of all registers, each list indexed by register number."""
 
-    __slots__ = ("by_number", "calls", "moves", "near", "no_r0", "ranges", "weight", "wish")
+    __slots__ = ("by_number", "calls", "live_in", "moves", "near", "no_r0", "ranges", "weight", "wish")
 
     def __init__(self, fn: Function) -> None:
         count = fn.reg_count
@@ -91,7 +91,7 @@ class _Lifetimes:
         self.moves: list[tuple[Reg, Reg]] = []
         order = reverse_postorder(fn)
         depths = loop_depths(order)
-        _, live_out = liveness(order)
+        self.live_in, live_out = liveness(order)
         position = 4 * sum(len(block.ops) + 2 for block in fn.blocks)
         for block in reversed(fn.blocks):
             frequency = 8.0 ** min(depths[block], 6) * (0.05 if block.cold else 1.0)
@@ -328,11 +328,20 @@ def _crosses(points: list[int], ranges: list[tuple[int, int]]) -> bool:
     return False
 
 
-def _spill(fn: Function, failed: list[Reg], homes: dict[Reg, Slot], tiny: set[Reg]) -> None:
+def _spill(
+    fn: Function,
+    live_in: dict[Block, int],
+    failed: list[Reg],
+    homes: dict[Reg, Slot],
+    tiny: set[Reg],
+) -> None:
     """Keep ``failed`` in stack slots; their uses load them, their definitions store them.
 
     The first time, a loaded value is shared by the uses of it up to the next call. If the register
     made for that finds no place either, each use loads on its own.
+
+    A comparison bounds what was loaded, not what is in the slot; so on both ways out of a branch
+    the register is stored back, for the verifier only.
     """
     moved = {reg: homes.get(reg) or fn.slot(8, 8, "spill") for reg in failed}
     again = {reg for reg in failed if reg in homes}
@@ -342,12 +351,25 @@ def _spill(fn: Function, failed: list[Reg], homes: dict[Reg, Slot], tiny: set[Re
         for number, param in enumerate(fn.params)
         if param in moved
     ]
-    for block in fn.blocks:
-        worker.block(block, stores if block is fn.blocks[0] else [])
+    preds = predecessors(fn.blocks)
+    for block in list(fn.blocks):
+        worker.block(block, stores if block is fn.blocks[0] else [], len(preds[block]) == 1)
+    for block, reg, fresh in worker.bounded:
+        assert block.term is not None
+        for number, target in enumerate(block.term.targets):
+            if live_in[target] >> reg.n & 1:
+                store = Op("store", None, [moved[reg], fresh], size=8, pos=block.term.pos)
+                if len(preds[target]) > 1:
+                    between = fn.block("bounded", target.cold)
+                    between.term = Terminator("jump", [], [target])
+                    block.term.targets[number] = between
+                    live_in[between], preds[between] = live_in[target], [block]
+                    target = between
+                target.ops.insert(0, store)
 
 
 class _Spiller:
-    __slots__ = ("again", "cache", "fn", "homes", "moved", "out", "tiny")
+    __slots__ = ("again", "bounded", "cache", "fn", "homes", "moved", "out", "seeds", "tiny")
 
     def __init__(
         self,
@@ -364,6 +386,9 @@ class _Spiller:
         self.tiny = tiny
         self.cache: dict[Reg, Reg] = {}
         self.out: list[Op] = []
+        #: Branches, a spilled register they compare, and the register that is compared instead.
+        self.bounded: list[tuple[Block, Reg, Reg]] = []
+        self.seeds: dict[Block, dict[Reg, Reg]] = {}
 
     def replace(self, fn: Function, number: int) -> Reg:
         """Let a parameter arrive in a register of its own, stored away at once."""
@@ -372,10 +397,10 @@ class _Spiller:
         self.tiny.add(fresh)
         return fresh
 
-    def block(self, block: Block, before: list[Op]) -> None:
+    def block(self, block: Block, before: list[Op], one_way_in: bool) -> None:
         moved, out = self.moved, list(before)
         self.out = out
-        self.cache.clear()
+        self.cache = dict(self.seeds.get(block, ())) if one_way_in else {}
         for op in block.ops:
             home = self._home_of(op)
             if home is not None and self._is_transfer(op, home):
@@ -390,12 +415,24 @@ class _Spiller:
             if dst is not None and dst in moved:
                 op.dst = self._fresh(dst)
                 out.append(Op("store", None, [moved[dst], op.dst], size=8, pos=op.pos))
-        assert block.term is not None
-        if block.term.kind == "ret":
-            block.term.args = [self._argument(arg) for arg in block.term.args]
-        else:
-            self._operands(block.term.args, block.term.pos)
+        term = block.term
+        assert term is not None
+        if term.kind == "ret":
+            term.args = [self._argument(arg) for arg in term.args]
+        elif term.args:
+            compared = list(term.args)
+            self._operands(term.args, term.pos)
+            if term.op not in ("eq", "ne", "set"):
+                self._bound(block, term, compared)
         block.ops = out
+
+    def _bound(self, block: Block, term: Terminator, compared: list[Operand]) -> None:
+        for reg, fresh in zip(compared, term.args, strict=True):
+            if type(reg) is Reg and type(fresh) is Reg and reg is not fresh:
+                self.bounded.append((block, reg, fresh))
+                if fresh not in self.tiny:
+                    for target in term.targets:
+                        self.seeds.setdefault(target, {})[reg] = fresh
 
     def _home_of(self, op: Op) -> Slot | None:
         if op.kind in ("load", "store") and type(op.args[0]) is Slot:
