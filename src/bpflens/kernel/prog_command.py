@@ -235,7 +235,7 @@ def prog_test_run(
     data: bytes = b"",
     ctx: bytes = b"",
     data_size_out: int | None = None,
-    ctx_size_out: int | None = None,
+    ctx_size_out: int = 0,
     repeat: int = 0,
     flags: int = 0,
     cpu: int = 0,
@@ -243,26 +243,26 @@ def prog_test_run(
 ) -> TestRun:
     """Run a program in the kernel on ``data`` and ``ctx`` (BPF_PROG_TEST_RUN).
 
-    Without ``data_size_out`` there is room for the packet to grow by 256 bytes; without
-    ``ctx_size_out`` as much context comes back as was given. ``duration`` is the mean of the
-    ``repeat`` runs in nanoseconds.
+    Without ``data_size_out`` there is room for the packet to grow by 256 bytes. Programs with a
+    packet copy their context to ``ctx_size_out`` bytes; a syscall program changes the one it was
+    given, and that is what then comes back. ``duration`` is the mean of the ``repeat`` runs in
+    nanoseconds.
     """
     if data_size_out is None:
         data_size_out = len(data) + 256 if data else 0
-    if ctx_size_out is None:
-        ctx_size_out = len(ctx)
-    data_out, ctx_out = Buffer(data_size_out), Buffer(ctx_size_out)
+    data_out, ctx_out, ctx_in = Buffer(data_size_out), Buffer(ctx_size_out), Buffer(len(ctx))
+    ctx_in.raw[: len(ctx)] = ctx
     result, answer = send_and_read(
         BPF_PROG_TEST_RUN, _A_TEST, prog_fd, 0, len(data), data_size_out, address_or_null(data),
         data_out.address if data_size_out else 0, repeat, 0, len(ctx), ctx_size_out,
-        address_or_null(ctx), ctx_out.address if ctx_size_out else 0, flags, cpu, batch_size,
+        ctx_in.address if ctx else 0, ctx_out.address if ctx_size_out else 0, flags, cpu, batch_size,
     )  # fmt: skip
     check(result, "BPF_PROG_TEST_RUN", fd=prog_fd, data_size=len(data))
     return TestRun(
         answer[1],
         answer[7],
         bytes(data_out.view[: min(answer[3], data_size_out)]),
-        bytes(ctx_out.view[: min(answer[9], ctx_size_out)]),
+        bytes(ctx_out.view[: min(answer[9], ctx_size_out)]) if ctx_size_out else bytes(ctx_in),
     )
 
 

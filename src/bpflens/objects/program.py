@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Program", "Statistics", "Stats"]
 
 
+# Their test run takes no room for a context that comes back.
+_CTX_IN_PLACE = frozenset((_uapi.BPF_PROG_TYPE_SYSCALL, _uapi.BPF_PROG_TYPE_RAW_TRACEPOINT))
+
+
 class Stats:
     """How often a program ran: ``run_cnt``, ``run_time_ns``, ``recursion_misses``.
 
@@ -263,6 +267,8 @@ class Program(Handle):
         """
         if cpu is not None:
             flags |= _uapi.BPF_F_TEST_RUN_ON_CPU
+        if ctx_size_out is None:
+            ctx_size_out = 0 if self.info.type in _CTX_IN_PLACE else len(ctx)
         return _programs.prog_test_run(
             self.fd,
             data=data,
