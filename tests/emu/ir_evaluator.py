@@ -141,7 +141,8 @@ def signed(value: int, bits: int) -> int:
 
 def alu(name: str, a: Value, b: Value, bits: int) -> Value:
     if isinstance(a, Pointer):
-        assert name in ("add", "sub") and bits == 64
+        assert name in ("add", "sub")
+        assert bits == 64
         return Pointer(a.data, a.off + (1 if name == "add" else -1) * signed(number(b), 64))
     if isinstance(b, Pointer):
         return alu(name, b, a, bits)
@@ -182,7 +183,8 @@ def alu(name: str, a: Value, b: Value, bits: int) -> Value:
 def compare(name: str, a: Value, b: Value, bits: int) -> bool:
     if isinstance(a, Pointer):
         # Only comparisons with NULL make sense for an address that is one.
-        assert b == 0 and name in ("eq", "ne")
+        assert b == 0
+        assert name in ("eq", "ne")
         return name == "ne"
     mask = (1 << bits) - 1
     x, y = number(a) & mask, number(b) & mask

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import struct
 
-from emu.ir_program import DATA_SIZE, TABLE_ENTRIES
-
 from bpflens.kernel import bpf
 from bpflens.kernel.memory import Buffer
-from bpflens.lang.ir.emit import EmittedProgram
 from bpflens.uapi.bpf import BPF_MAP_TYPE_ARRAY, BPF_PROG_TYPE_RAW_TRACEPOINT
+from emu.ir_program import DATA_SIZE, TABLE_ENTRIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang.ir.emit import EmittedProgram
 
 
 def run(program: EmittedProgram, ctx: bytes) -> tuple[int, bytes, bytes]:
@@ -28,8 +30,10 @@ def run(program: EmittedProgram, ctx: bytes) -> tuple[int, bytes, bytes]:
             result = bpf.prog_test_run(fd, ctx=ctx, ctx_size_out=0).retval
         finally:
             os.close(fd)
-        return result, _value(fds["DATA"], 0, DATA_SIZE), b"".join(
-            _value(fds["TABLE"], index, 16) for index in range(TABLE_ENTRIES)
+        return (
+            result,
+            _value(fds["DATA"], 0, DATA_SIZE),
+            b"".join(_value(fds["TABLE"], index, 16) for index in range(TABLE_ENTRIES)),
         )
     finally:
         for each in fds.values():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from emu.ir_evaluator import Evaluator, Pointer, Value, number
-from emu.ir_program import CTX_SIZE, DATA_SIZE, LOOKUP, PID_TGID, TABLE_ENTRIES, UID_GID, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,20 +11,21 @@ from bpflens.asm.interpreter import Machine, link
 from bpflens.asm.memory import Memory
 from bpflens.lang.ir.pipeline import compile_program
 from bpflens.uapi.bpf import BPF_MAP_TYPE_ARRAY
+from emu.ir_evaluator import Evaluator, Pointer, Value, number
+from emu.ir_program import CTX_SIZE, DATA_SIZE, LOOKUP, PID_TGID, TABLE_ENTRIES, UID_GID, make
 
 PID = 0x0000123400005678
 UID = 0x0000000100000002
 CTX = bytes((i * 37 + 11) & 0xFF for i in range(CTX_SIZE))
 
 
-def evaluate(
-    seed: int, size: int, pid: int = PID, uid: int = UID
-) -> tuple[int, bytes, bytes]:
+def evaluate(seed: int, size: int, pid: int = PID, uid: int = UID) -> tuple[int, bytes, bytes]:
     data = bytearray(DATA_SIZE)
     table = [bytearray(16) for _ in range(TABLE_ENTRIES)]
 
     def lookup(name: Value, key: Value) -> Value:
-        assert name == "TABLE" and isinstance(key, Pointer)
+        assert name == "TABLE"
+        assert isinstance(key, Pointer)
         index = int.from_bytes(key.read(4), "little")
         return Pointer(table[index]) if index < TABLE_ENTRIES else 0
 

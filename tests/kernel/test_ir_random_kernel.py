@@ -6,11 +6,11 @@ import os
 import threading
 
 import pytest
+
+from bpflens.lang.ir.pipeline import compile_program
 from emu.ir_kernel import run
 from emu.ir_program import make
 from emu.test_ir_random import CTX, evaluate
-
-from bpflens.lang.ir.pipeline import compile_program
 
 pytestmark = pytest.mark.kernel
 

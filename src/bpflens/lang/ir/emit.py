@@ -104,8 +104,8 @@ class _Emitter:
         self.calls: list[tuple[int, Function]] = []
         self.jumps: list[tuple[int, Block]] = []
         self.labels: dict[Block, int] = {}
-        self.regs: dict[Reg, int] = {}
-        self.frame: dict[Slot, int] = {}
+        self.regs: dict[object, int] = {}
+        self.frame: dict[object, int] = {}
 
     def function(self, fn: Function, allocation: Allocation) -> None:
         start = len(self.code)
@@ -184,14 +184,10 @@ class _Emitter:
             assert type(value) is int
             self.constant(dst, value)
         elif kind == "slot_addr":
-            slot = op.args[0]
-            assert type(slot) is Slot
             self.put(_MOV64_X, dst, _FP)
-            self.put(_ADD64, dst, imm=self.frame[slot] + op.off)
+            self.put(_ADD64, dst, imm=self.frame[op.args[0]] + op.off)
         elif kind == "load":
-            slot = op.args[0]
-            assert type(slot) is Slot
-            self.put(_LDX | _SIZE[op.size], dst, _FP, self.frame[slot] + op.off)
+            self.put(_LDX | _SIZE[op.size], dst, _FP, self.frame[op.args[0]] + op.off)
         else:
             at = len(self.code)
             if kind == "func_addr":
@@ -242,18 +238,13 @@ class _Emitter:
     # operations
 
     def op_const(self, op: Op) -> None:
-        assert op.dst is not None
         self.material(op, self.regs[op.dst])
 
     def op_move(self, op: Op) -> None:
-        assert op.dst is not None
-        src = op.args[0]
-        assert type(src) is Reg
-        self.move(self.regs[op.dst], self.regs[src])
+        self.move(self.regs[op.dst], self.regs[op.args[0]])
 
     def op_alu(self, op: Op) -> None:
         a, b = op.args
-        assert op.dst is not None and type(a) is Reg
         dst, first = self.regs[op.dst], self.regs[a]
         name = op.op
         opcode = _ALU[name] | (0x07 if op.size == 64 else 0x04)
@@ -262,7 +253,6 @@ class _Emitter:
             self.move(dst, first)
             self.put(opcode, dst, 0, off, b)
             return
-        assert type(b) is Reg
         second = self.regs[b]
         if dst == second and dst != first:
             assert name in COMMUTATIVE
@@ -280,25 +270,18 @@ class _Emitter:
         self.put(_TO_BE, dst, imm=op.size)
 
     def unary(self, op: Op) -> int:
-        src = op.args[0]
-        assert op.dst is not None and type(src) is Reg
         dst = self.regs[op.dst]
-        self.move(dst, self.regs[src])
+        self.move(dst, self.regs[op.args[0]])
         return dst
 
     def op_sext(self, op: Op) -> None:
-        src = op.args[0]
-        assert op.dst is not None and type(src) is Reg
-        self.put(_MOV64_X, self.regs[op.dst], self.regs[src], op.size)
+        self.put(_MOV64_X, self.regs[op.dst], self.regs[op.args[0]], op.size)
 
     def op_zext(self, op: Op) -> None:
-        src = op.args[0]
-        assert op.dst is not None and type(src) is Reg and op.size == 32
-        self.put(_MOV32_X, self.regs[op.dst], self.regs[src])
+        self.put(_MOV32_X, self.regs[op.dst], self.regs[op.args[0]])
 
     def op_bool(self, op: Op) -> None:
         a, b = op.args
-        assert op.dst is not None and type(a) is Reg
         dst = self.regs[op.dst]
         self.put(_MOV64, dst, imm=1)
         self.compare(op.op, op.size, a, b, 1)
@@ -306,22 +289,18 @@ class _Emitter:
 
     def compare(self, name: str, size: int, a: Operand, b: Operand, off: int) -> None:
         opcode = _JUMP[name] | (0x05 if size == 64 else 0x06)
-        assert type(a) is Reg
         if type(b) is int:
             self.put(opcode, self.regs[a], 0, off, b)
         else:
-            assert type(b) is Reg
             self.put(opcode | _X, self.regs[a], self.regs[b], off)
 
     def address(self, op: Op) -> tuple[int, int]:
         base = op.args[0]
         if type(base) is Slot:
             return _FP, self.frame[base] + op.off
-        assert type(base) is Reg
         return self.regs[base], op.off
 
     def op_load(self, op: Op) -> None:
-        assert op.dst is not None
         base, off = self.address(op)
         self.put((_LDXSX if op.signed else _LDX) | _SIZE[op.size], self.regs[op.dst], base, off)
 
@@ -331,25 +310,19 @@ class _Emitter:
         if type(value) is int:
             self.put(_ST | _SIZE[op.size], base, 0, off, value)
         else:
-            assert type(value) is Reg
             self.put(_STX | _SIZE[op.size], base, self.regs[value], off)
 
     def op_atomic(self, op: Op) -> None:
         base, off = self.address(op)
         code = _ATOMIC[op.op] | (1 if op.dst is not None else 0)
-        value = op.args[-1]
-        assert type(value) is Reg
-        operand = self.regs[value]
+        operand = self.regs[op.args[-1]]
         if op.op == "cmpxchg":
-            expected = op.args[1]
-            assert type(expected) is Reg
-            self.move(0, self.regs[expected])
+            self.move(0, self.regs[op.args[1]])
         elif op.dst is not None:
             self.move(self.regs[op.dst], operand)
             operand = self.regs[op.dst]
         self.put(_STX_ATOMIC | _SIZE[op.size], base, operand, off, code)
         if op.op == "cmpxchg":
-            assert op.dst is not None
             self.move(self.regs[op.dst], 0)
 
     def op_call(self, op: Op) -> None:
@@ -398,15 +371,16 @@ class _Emitter:
                 self.jump(then, far)
             return
         name = term.op
+        a, b = term.args
         if far:
-            self.compare(name, term.size, *term.args, 1)
+            self.compare(name, term.size, a, b, 1)
             self.jump(other, True)
             self.jump(then, True)
             return
         if then is following and name in INVERSE:
             name, then, other = INVERSE[name], other, then
         self.jumps.append((len(self.code), then))
-        self.compare(name, term.size, *term.args, 0)
+        self.compare(name, term.size, a, b, 0)
         if other is not following:
             self.jump(other, False)
 

@@ -28,8 +28,8 @@ class FrameTooLarge(IrError):
         self.size = size
 
 
-def layout(fn: Function) -> tuple[dict[Slot, int], int]:
-    """Return the offset of each slot in use from the frame's end (negative), and the frame's size.
+def layout(fn: Function) -> tuple[dict[object, int], int]:
+    """Return the offset of each :class:`Slot` in use from the frame's end (negative),.
 
     Raises :class:`FrameTooLarge` when they do not fit.
     """
@@ -37,11 +37,13 @@ def layout(fn: Function) -> tuple[dict[Slot, int], int]:
     # Large ones first, then by their first use: the same function always gets the same frame.
     order = sorted(lifetimes, key=lambda slot: (-slot.align, -slot.size, lifetimes[slot], slot.n))
     placed: list[tuple[int, int, Slot]] = []
-    offsets: dict[Slot, int] = {}
+    offsets: dict[object, int] = {}
     size = 0
     for slot in order:
         taken = sorted(
-            (low, high) for low, high, other in placed if _overlap(lifetimes[slot], lifetimes[other])
+            (low, high)
+            for low, high, other in placed
+            if _overlap(lifetimes[slot], lifetimes[other])
         )
         # Distances below the frame's end: the slot fills [low, high).
         low = 0
@@ -161,9 +163,7 @@ def address_targets(fn: Function) -> tuple[dict[Reg, int], int]:
     Both are bit sets of slot numbers.
     """
     aims: dict[Reg, int] = {}
-    changed = any(
-        op.kind == "slot_addr" for block in fn.blocks for op in block.ops
-    )
+    changed = any(op.kind == "slot_addr" for block in fn.blocks for op in block.ops)
     while changed:
         changed = False
         for block in fn.blocks:

@@ -217,7 +217,9 @@ class _Legaliser:
         else:
             b = self.reg(b, pos)
             sign_b = self.emit_alu("arsh", b, 63, 64, pos)
-            divisor = self.emit_alu("sub", self.emit_alu("xor", b, sign_b, 64, pos), sign_b, 64, pos)
+            divisor = self.emit_alu(
+                "sub", self.emit_alu("xor", b, sign_b, 64, pos), sign_b, 64, pos
+            )
             negative = False
         if op.op == "smod":
             result = self.emit_alu("mod", absolute, divisor, 64, pos)

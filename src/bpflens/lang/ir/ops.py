@@ -84,7 +84,7 @@ REMATERIAL_KINDS = frozenset(("const", "slot_addr", "map_fd", "map_value", "ksym
 
 
 class IrError(Exception):
-    """The representation is used against its rules: a mistake of the compiler, never of a script."""
+    """The representation is used against its rules: the compiler's mistake, never a script's."""
 
 
 class Reg:

@@ -54,13 +54,13 @@ def compile_program(
 
 
 def _references(fn: Function) -> list[Function]:
-    found: list[Function] = []
-    for block in fn.blocks:
-        for op in block.ops:
-            for thing in (op, *op.args):
-                if type(thing) is Op and isinstance(thing.ref, Function):
-                    found.append(thing.ref)
-    return found
+    return [
+        thing.ref
+        for block in fn.blocks
+        for op in block.ops
+        for thing in (op, *op.args)
+        if type(thing) is Op and isinstance(thing.ref, Function)
+    ]
 
 
 def _used(functions: Sequence[Function]) -> list[Function]:
@@ -81,7 +81,7 @@ def _check_stack(placed: Sequence[tuple[Function, Allocation]]) -> None:
     sizes = {fn: (max(allocation.frame_size, 1) + 31) // 32 * 32 for fn, allocation in placed}
     callees = {fn: _references(fn) for fn, _ in placed}
     main = placed[0][0]
-    work = [(main, sizes[main], (main,))]
+    work: list[tuple[Function, int, tuple[Function, ...]]] = [(main, sizes[main], (main,))]
     while work:
         fn, size, chain = work.pop()
         if size > MAX_STACK:

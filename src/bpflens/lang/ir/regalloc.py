@@ -43,11 +43,11 @@ _ROUNDS = 12
 
 
 class Allocation:
-    """Where everything is: ``regs`` by register, ``frame`` offsets (negative) by slot."""
+    """Where all are: ``regs`` by :class:`Reg`, ``frame`` offsets (negative) by :class:`Slot`."""
 
     __slots__ = ("frame", "frame_size", "regs")
 
-    def __init__(self, regs: dict[Reg, int], frame: dict[Slot, int], frame_size: int) -> None:
+    def __init__(self, regs: dict[object, int], frame: dict[object, int], frame_size: int) -> None:
         self.regs = regs
         self.frame = frame
         self.frame_size = frame_size
@@ -76,7 +76,9 @@ def allocate(fn: Function) -> Allocation:
 class _Lifetimes:
     """Ranges, weights and wishes of all registers, each list indexed by register number."""
 
-    __slots__ = ("by_number", "calls", "live_in", "moves", "near", "no_r0", "ranges", "weight", "wish")
+    __slots__ = (
+        "by_number", "calls", "live_in", "moves", "near", "no_r0", "ranges", "weight", "wish",
+    )  # fmt: skip
 
     def __init__(self, fn: Function) -> None:
         count = fn.reg_count
@@ -173,7 +175,9 @@ class _Lifetimes:
                 args = args[:1]
         self._use_all(args, late, ends, frequency)
 
-    def _use_all(self, args: list[Operand], end: int, ends: dict[int, int], frequency: float) -> None:
+    def _use_all(
+        self, args: list[Operand], end: int, ends: dict[int, int], frequency: float
+    ) -> None:
         for arg in args:
             if type(arg) is Reg:
                 self._use(arg, end, ends, frequency)
@@ -211,7 +215,7 @@ def _coalesce(fn: Function, life: _Lifetimes) -> None:
         if one is two or two in params:
             continue
         merged = sorted(life.ranges[one.n] + life.ranges[two.n])
-        if any(before[1] > after[0] for before, after in zip(merged, merged[1:], strict=False)):
+        if _overlap(merged):
             continue
         life.ranges[one.n], life.ranges[two.n] = merged, []
         life.weight[one.n] += life.weight[two.n]
@@ -235,6 +239,15 @@ def _coalesce(fn: Function, life: _Lifetimes) -> None:
         block.ops = kept
         assert block.term is not None
         _rename(block.term.args, leader)
+
+
+def _overlap(ranges: list[tuple[int, int]]) -> bool:
+    last = -1
+    for start, end in ranges:
+        if start < last:
+            return True
+        last = end
+    return False
 
 
 def _rename(args: list[Operand], leader: dict[Reg, Reg]) -> None:
@@ -267,9 +280,7 @@ class _Occupancy:
             self.ends.insert(at, end)
 
 
-def _place(
-    fn: Function, life: _Lifetimes, tiny: set[Reg]
-) -> tuple[dict[Reg, int], list[Reg]]:
+def _place(fn: Function, life: _Lifetimes, tiny: set[Reg]) -> tuple[dict[object, int], list[Reg]]:
     """Give out physical registers; return them and the registers that found none."""
     busy = [_Occupancy() for _ in range(10)]
     place: dict[int, int] = {}
@@ -296,8 +307,7 @@ def _place(
             if reg in tiny:
                 raise IrError(f"{fn.name}: more than ten registers needed at once")
             failed.append(reg)
-    regs = {life.by_number[n]: phys for n, phys in place.items()}
-    return regs, failed  # type: ignore[return-value]  # everything with a range has its Reg
+    return {life.by_number[n]: phys for n, phys in place.items()}, failed
 
 
 def _candidates(life: _Lifetimes, n: int, place: dict[int, int]) -> list[int]:

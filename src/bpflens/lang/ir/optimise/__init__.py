@@ -12,8 +12,11 @@ Example::
 from __future__ import annotations
 
 from bpflens.lang.ir.flow import reverse_postorder
-from bpflens.lang.ir.ops import Function
 from bpflens.lang.ir.optimise import branches, dead, fold, layout, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang.ir.ops import Function
 
 __all__ = ["optimise"]
 

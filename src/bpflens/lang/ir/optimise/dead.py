@@ -139,9 +139,9 @@ def _dead_stores(fn: Function, order: list[Block]) -> bool:
         kept: list[Op] = []
         for op in reversed(block.ops):
             if op.kind == "store":
-                slot = op.args[0]
-                if type(slot) is Slot:
-                    bytes_ = ((1 << op.size) - 1) << (first[slot.n] + op.off)
+                base = op.args[0]
+                if type(base) is Slot:
+                    bytes_ = ((1 << op.size) - 1) << (first[base.n] + op.off)
                     if not live & bytes_:
                         changed = True
                         continue

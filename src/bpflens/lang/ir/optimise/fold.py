@@ -1,4 +1,4 @@
-"""Constants and copies are carried to where they are used, and what they make simpler is simplified.
+"""Constants and copies are carried to where they are used, and simplify what they can there.
 
 One walk forward. Registers that are assigned once are known everywhere; of the others (scratch
 variables) what is known holds within a block, constants also in the blocks that only it leads to.
@@ -42,7 +42,7 @@ _MASK64 = (1 << 64) - 1
 
 
 def run(fn: Function, order: list[Block]) -> bool:
-    """Fold ``fn``, whose reachable blocks in reverse postorder are ``order``; whether it changed."""
+    """Fold ``fn``, its blocks in reverse postorder being ``order``; whether anything changed."""
     folder = _Folder(fn, order)
     for block in order:
         folder.block(block)
@@ -132,7 +132,9 @@ class _Folder:
             if op.dst is not None:
                 self.learn(op, op.dst)
         self.terminator(block.term)
-        numbers = {reg: value for reg, value in self.local.items() if type(value) is int}
+        numbers: dict[Reg, Reg | int] = {
+            reg: value for reg, value in self.local.items() if type(value) is int
+        }
         if numbers:
             self.at_end[block] = numbers
 
@@ -379,9 +381,7 @@ class _Folder:
                 self.become(op, "alu", a, 1, size=64)
                 op.op = "xor"
 
-    def compare(
-        self, name: str, args: list[Operand], size: int
-    ) -> tuple[str, list[Operand], int]:
+    def compare(self, name: str, args: list[Operand], size: int) -> tuple[str, list[Operand], int]:
         """Return a simpler form of a comparison."""
         a, b = args
         if type(a) is int and type(b) is not int:
@@ -413,20 +413,28 @@ class _Folder:
             return INVERSE[op.op], list(op.args), op.size
         return None
 
-    def narrow(
-        self, a: Operand, b: int, name: str, size: int
-    ) -> tuple[Operand, Operand, str, int]:
+    def narrow(self, a: Operand, b: int, name: str, size: int) -> tuple[Operand, Operand, str, int]:
         """Compare what a mask or an extension was made of, if it was made for this only."""
         source = self.only_use(a, "alu")
-        if source is not None and source.op == "and" and not b and name == "ne":
-            if all(map(self.is_fixed, source.args)) and source.size >= size:
-                self.changed = True
-                return source.args[0], source.args[1], "set", size
+        if (
+            source is not None
+            and source.op == "and"
+            and not b
+            and name == "ne"
+            and source.size >= size
+            and all(map(self.is_fixed, source.args))
+        ):
+            self.changed = True
+            return source.args[0], source.args[1], "set", size
         source = self.only_use(a, "zext")
-        if source is not None and source.size == 32 and self.is_fixed(source.args[0]):
-            if size == 32 or not b & _MASK64 & ~0xFFFFFFFF:
-                self.changed = True
-                return source.args[0], b, name, 32
+        if (
+            source is not None
+            and source.size == 32
+            and self.is_fixed(source.args[0])
+            and (size == 32 or not b & _MASK64 & ~0xFFFFFFFF)
+        ):
+            self.changed = True
+            return source.args[0], b, name, 32
         return a, b, name, size
 
     def terminator(self, term: Terminator | None) -> None:

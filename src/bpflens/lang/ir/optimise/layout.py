@@ -12,7 +12,10 @@ Example::
 from __future__ import annotations
 
 from bpflens.lang.ir.flow import predecessors
-from bpflens.lang.ir.ops import Block, Function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpflens.lang.ir.ops import Block, Function
 
 __all__ = ["run"]
 

@@ -28,8 +28,10 @@ _CTX = -1
 def run(fn: Function, order: list[Block]) -> bool:
     """Replace repeated loads and questions in ``fn`` by what is known; whether anything changed."""
     single, private, ctx = _survey(fn, order)
-    if not private and ctx is None and not any(
-        op.kind == "call" for block in order for op in block.ops
+    if (
+        not private
+        and ctx is None
+        and not any(op.kind == "call" for block in order for op in block.ops)
     ):
         return False
     worker = _Worker(single, private, ctx)
