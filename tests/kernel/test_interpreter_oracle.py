@@ -3,12 +3,12 @@
 import os
 import random
 import struct
+from functools import cache
 
 import pytest
 
 from bpflens.asm.disassemble import text_of
 from bpflens.asm.instruction import (
-    Instruction,
     alu32_imm,
     alu32_reg,
     alu64_imm,
@@ -95,6 +95,8 @@ class Generator:
 
     def __init__(self, seed):
         self.random = random.Random(seed)
+        self.v4 = accepts(movsx64(0, 0, 8))
+        self.ordered = accepts(load_acquire(BPF_DW, 0, 10, -8))
         self.jumps = 6
         self.calls = []
 
@@ -140,7 +142,7 @@ class Generator:
         return [(alu64_imm if wide else alu32_imm)(op, d, imm)]
 
     def div(self):
-        op, signed = self.random.choice((BPF_DIV, BPF_MOD)), self.random.randrange(2)
+        op, signed = self.random.choice((BPF_DIV, BPF_MOD)), self.random.randrange(2) * self.v4
         wide, d = self.random.random() < 0.6, self.reg()
         if self.random.random() < 0.5:
             return [(alu64_reg if wide else alu32_reg)(op, d, self.reg(), signed)]
@@ -148,24 +150,22 @@ class Generator:
 
     def mov(self):
         d, s = self.reg(), self.reg()
-        return [
-            self.random.choice(
-                (
-                    mov64_reg(d, s), mov32_reg(d, s), mov64_imm(d, self.imm()),
-                    mov32_imm(d, self.imm()), ld_imm64(d, self.number()),
-                    movsx64(d, s, self.random.choice((8, 16, 32))),
-                    movsx32(d, s, self.random.choice((8, 16))),
-                )
-            )
+        forms = [
+            mov64_reg(d, s), mov32_reg(d, s), mov64_imm(d, self.imm()), mov32_imm(d, self.imm()),
+            ld_imm64(d, self.number()),
         ]  # fmt: skip
+        if self.v4:
+            forms += [
+                movsx64(d, s, self.random.choice((8, 16, 32))),
+                movsx32(d, s, self.random.choice((8, 16))),
+            ]
+        return [self.random.choice(forms)]
 
     def swap(self):
         bits, d = self.random.choice((16, 32, 64)), self.reg()
-        return [
-            bswap(d, bits)
-            if self.random.random() < 0.4
-            else endian(d, bits, self.random.random() < 0.6)
-        ]
+        if self.v4 and self.random.random() < 0.4:
+            return [bswap(d, bits)]
+        return [endian(d, bits, self.random.random() < 0.6)]
 
     def place(self, size):
         # An aligned address in one of the initialised slots.
@@ -183,10 +183,10 @@ class Generator:
             return [stx(size, 10, off, d)]
         if kind == 2:
             return [st(size, 10, off, self.imm())]
-        return [ldxsx(size, d, 10, off)] if size != BPF_DW else [ldx(size, d, 10, off)]
+        return [(ldxsx if self.v4 and size != BPF_DW else ldx)(size, d, 10, off)]
 
     def atomic(self):
-        if self.random.random() < 0.2:
+        if self.ordered and self.random.random() < 0.2:
             size = self.random.choice(tuple(SIZES))
             off = self.place(SIZES[size])
             if self.random.random() < 0.5:
@@ -210,7 +210,7 @@ class Generator:
         if self.random.random() < 0.3:
             # if (..) {body} else {other}, joined by a jump of either form
             other = [mov64_imm(d, self.imm())]
-            skip = gotol(1) if self.random.random() < 0.5 else ja(1)
+            skip = gotol(1) if self.v4 and self.random.random() < 0.5 else ja(1)
             head.off += 1
             return [head, *body, skip, *other]
         return [head, *body]
@@ -256,8 +256,18 @@ class Generator:
         return [*out, mov64_reg(1, 0), alu64_imm(BPF_RSH, 1, 32), alu64_reg(BPF_XOR, 0, 1), exit_()]
 
 
-def load(insns: list[Instruction], **named):
+def load(insns, **named):
     return kernel.prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, encode(insns), name="oracle", **named)
+
+
+@cache
+def accepts(insn):
+    """Whether this kernel knows an instruction (one that reads r0 or the stack)."""
+    try:
+        os.close(load([mov64_imm(0, 0), stx(BPF_DW, 10, -8, 0), insn, exit_()], explain=False))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("block", range(10))
