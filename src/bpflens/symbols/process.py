@@ -55,8 +55,8 @@ class Process:
     """
 
     __slots__ = (
-        "_memo", "_modules", "_namespace", "_of_mapping", "_perf_map", "_perf_map_path", "_read_at", "_root",
-        "_starts", "_uid", "identity", "maps", "pid", "problem",
+        "_memo", "_modules", "_namespace", "_of_mapping", "_perf_map", "_perf_map_path",
+        "_read_at", "_root", "_starts", "_uid", "identity", "maps", "pid", "problem",
     )  # fmt: skip
 
     def __init__(self, pid: int, modules: Modules | None = None) -> None:
