@@ -94,18 +94,28 @@ def test_a_program_by_ioctl_runs_until_the_event_is_closed(tracepoint, counter):
 
 
 def test_a_raw_tracepoint_link_is_attached_and_detached(counter):
-    code = counting(counter.fd)
-    with Program.load("raw_tracepoint", code) as program:
-        with Link.raw_tracepoint(program, "sys_enter", cookie=5) as link:
-            info = link.info
-            assert isinstance(info, link_info.RawTracepoint)
-            assert info.tp_name == "sys_enter"
-            assert info.cookie == 5
-            os.getppid()
+    with Program.load("raw_tracepoint", counting(counter.fd)) as program:
+        link = Link.raw_tracepoint(program, "sys_enter")
+        info = link.info
+        assert isinstance(info, link_info.RawTracepoint)
+        assert info.tp_name == "sys_enter"
+        os.getppid()
+        link.close()
         before = counter[0][0]
         assert before > 0
         os.getppid()
         assert counter[0][0] == before
+
+
+def test_a_raw_tracepoint_carries_a_cookie(counter):
+    feature.feature("raw_tp_cookie").require()
+    with (
+        Program.load("raw_tracepoint", counting(counter.fd, cookie=True)) as program,
+        Link.raw_tracepoint(program, "sys_enter", cookie=5) as link,
+    ):
+        os.getppid()
+        assert link.info.cookie == 5
+        assert counter[0][1] == 5
 
 
 def test_a_tracepoint_that_is_not_there_is_named(counter):
@@ -151,66 +161,76 @@ def own_function():
 def test_a_uprobe_counts_calls_of_this_process(counter):
     path, offset = own_function()
     code = counting(counter.fd, cookie=True)
-    with Program.load("kprobe", code) as program:
-        with Link.probe(program, "uprobe", path, offset, pid=os.getpid(), cookie=9) as link:
-            for _ in range(30):
-                os.getppid()
-            info = link.info
-            assert isinstance(info, link_info.PerfEventUprobe)
-            assert (info.file_name, info.offset, info.cookie) == (path, offset, 9)
-            assert info.perf_type == u.BPF_PERF_EVENT_UPROBE
-            assert tuple(counter[0]) == (30, 9)
+    with (
+        Program.load("kprobe", code) as program,
+        Link.probe(program, "uprobe", path, offset, pid=os.getpid(), cookie=9) as link,
+    ):
+        for _ in range(30):
+            os.getppid()
+        info = link.info
+        assert isinstance(info, link_info.PerfEventUprobe)
+        assert (info.file_name, info.offset, info.cookie) == (path, offset, 9)
+        assert info.perf_type == u.BPF_PERF_EVENT_UPROBE
+        assert tuple(counter[0]) == (30, 9)
 
 
 def test_a_uretprobe_is_told_apart(counter):
     path, offset = own_function()
-    with Program.load("kprobe", counting(counter.fd)) as program:
-        with Link.probe(program, "uprobe", path, offset, retprobe=True, pid=os.getpid()) as link:
-            os.getppid()
-            assert link.info.perf_type == u.BPF_PERF_EVENT_URETPROBE
-            assert counter[0][0] == 1
+    with (
+        Program.load("kprobe", counting(counter.fd)) as program,
+        Link.probe(program, "uprobe", path, offset, retprobe=True, pid=os.getpid()) as link,
+    ):
+        os.getppid()
+        assert link.info.perf_type == u.BPF_PERF_EVENT_URETPROBE
+        assert counter[0][0] == 1
 
 
 def test_many_uprobes_are_one_link(counter):
     feature.feature("uprobe_multi").require()
     path, offset = own_function()
     code = counting(counter.fd, cookie=True)
-    with Program.load("kprobe", code, expected_attach_type="trace_uprobe_multi") as program:
-        with Link.uprobe_multi(
+    with (
+        Program.load("kprobe", code, expected_attach_type="trace_uprobe_multi") as program,
+        Link.uprobe_multi(
             program, path, [offset], cookies=[11], pid=os.getpid(), return_probe=True
-        ) as link:
-            for _ in range(5):
-                os.getppid()
-            info = link.info
-            assert isinstance(info, link_info.UprobeMulti)
-            assert (info.path, info.offsets, info.cookies) == (path, [offset], [11])
-            assert (info.count, info.pid) == (1, os.getpid())
-            assert info.ref_ctr_offsets == [0]
-            assert tuple(counter[0]) == (5, 11)
+        ) as link,
+    ):
+        for _ in range(5):
+            os.getppid()
+        info = link.info
+        assert isinstance(info, link_info.UprobeMulti)
+        assert (info.path, info.offsets, info.cookies) == (path, [offset], [11])
+        assert (info.count, info.pid) == (1, os.getpid())
+        assert info.ref_ctr_offsets == [0]
+        assert tuple(counter[0]) == (5, 11)
 
 
 def test_many_kprobes_are_one_link(counter):
     feature.feature("kprobe_multi").require()
     code = counting(counter.fd, cookie=True)
-    with Program.load("kprobe", code, expected_attach_type="trace_kprobe_multi") as program:
-        with Link.kprobe_multi(program, symbols=["__x64_sys_getppid"], cookies=[3]) as link:
-            os.getppid()
-            info = link.info
-            assert isinstance(info, link_info.KprobeMulti)
-            assert info.count == 1
-            assert len(info.addrs) == 1
-            assert counter[0][0] > 0
+    with (
+        Program.load("kprobe", code, expected_attach_type="trace_kprobe_multi") as program,
+        Link.kprobe_multi(program, symbols=["__x64_sys_getppid"], cookies=[3]) as link,
+    ):
+        os.getppid()
+        info = link.info
+        assert isinstance(info, link_info.KprobeMulti)
+        assert info.count == 1
+        assert len(info.addrs) == 1
+        assert counter[0][0] > 0
 
 
 def test_a_kprobe_link_tells_its_function(counter):
     feature.feature("kprobe").require()
-    with Program.load("kprobe", counting(counter.fd)) as program:
-        with Link.probe(program, "kprobe", "__x64_sys_getppid") as link:
-            os.getppid()
-            assert counter[0][0] > 0
-            info = link.info
-            if isinstance(info, link_info.PerfEventKprobe):
-                assert info.func_name == "__x64_sys_getppid"
+    with (
+        Program.load("kprobe", counting(counter.fd)) as program,
+        Link.probe(program, "kprobe", "__x64_sys_getppid") as link,
+    ):
+        os.getppid()
+        assert counter[0][0] > 0
+        info = link.info
+        if isinstance(info, link_info.PerfEventKprobe):
+            assert info.func_name == "__x64_sys_getppid"
 
 
 def test_a_kprobe_where_there_are_none_is_not_supported(counter):
@@ -324,7 +344,7 @@ def test_an_xdp_link_is_updated_in_place(veth, return_1):
         info = link.info
         assert isinstance(info, link_info.Xdp)
         assert info.ifindex == veth["left"]
-        with pytest.raises(SyscallError, match="EBUSY|something else"):
+        with pytest.raises(SyscallError, match=r"EBUSY|something else"):
             Link.xdp(second, veth["left"])
         with pytest.raises(SyscallError):
             link.update(second, old=second)

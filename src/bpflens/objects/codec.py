@@ -18,6 +18,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from bpflens.btf import Btf
 
@@ -32,7 +33,7 @@ class Codec:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def decode(self, data: bytes | bytearray | memoryview, offset: int = 0) -> object:
+    def decode(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Any:
         """Return the value that stands at ``offset`` of ``data``."""
         return bytes(data[offset : offset + self.size])
 
@@ -79,7 +80,7 @@ class StructCodec(Codec):
         Codec.__init__(self, self._form.size)
         self._single = len(self._form.unpack(bytes(self.size))) == 1
 
-    def decode(self, data: bytes | bytearray | memoryview, offset: int = 0) -> object:
+    def decode(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Any:
         """Return the field, or the tuple of fields, at ``offset`` of ``data``."""
         fields = self._form.unpack_from(data, offset)
         return fields[0] if self._single else fields
@@ -108,11 +109,11 @@ class BtfCodec(Codec):
         Codec.__init__(self, size)
         self._btf = btf
         self._id = id
-        self._decoder: Callable[[bytes | bytearray | memoryview, int], object] = compile_decoder(
+        self._decoder: Callable[[bytes | bytearray | memoryview, int], Any] = compile_decoder(
             btf, id
         )
 
-    def decode(self, data: bytes | bytearray | memoryview, offset: int = 0) -> object:
+    def decode(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Any:
         """Return the value at ``offset`` of ``data``, a struct as a dict."""
         return self._decoder(data, offset)
 

@@ -33,7 +33,7 @@ from bpflens.uapi import bpf as _uapi
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import Self, TypeVar
+    from typing import Any, Self, TypeVar
 
     from bpflens.btf import Btf
     from bpflens.kernel.mmap import Mapping as MemoryMapping
@@ -294,7 +294,7 @@ class Map(Handle):
                              f"{self.stride} bytes for a key")  # fmt: skip
         _maps.map_update_elem(self.fd, self._check_key(key), value, flags)
 
-    def lookup(self, key: object, *, flags: int = 0) -> object:
+    def lookup(self, key: object, *, flags: int = 0) -> Any:
         """Return the value of ``key``. Raises KeyError when there is none."""
         raw = self.lookup_raw(self.key_codec.encode(key), flags=flags)
         if raw is None:
@@ -308,7 +308,7 @@ class Map(Handle):
         """
         self.update_raw(self.key_codec.encode(key), self.encode_value(value), flags=flags)
 
-    def decode_value(self, raw: bytes | memoryview) -> object:
+    def decode_value(self, raw: bytes | memoryview) -> Any:
         """Turn the bytes of a value into what :meth:`lookup` returns."""
         codec = self.value_codec
         if not self.per_cpu:
@@ -332,7 +332,7 @@ class Map(Handle):
         # What a spec stores has the size of one value.
         return value if len(value) == self.stride else self.encode_value(value)
 
-    def take_one(self, key: object = None) -> object:
+    def take_one(self, key: object = None) -> Any:
         """Read and delete ``key`` in one step; the head of a queue or stack without one.
 
         Raises KeyError when there is nothing.
@@ -350,7 +350,7 @@ class Map(Handle):
         """Add to a queue, stack or bloom filter (BPF_EXIST: push out the oldest of a full one)."""
         _maps.map_update_elem(self.fd, b"", self.encode_value(value), flags)
 
-    def peek(self) -> object:
+    def peek(self) -> Any:
         """Return the head of a queue or stack. Raises KeyError when it is empty."""
         room = self._room()
         if not _maps.map_lookup_elem(self.fd, b"", room):
@@ -365,7 +365,7 @@ class Map(Handle):
 
     # --- like a dict ---
 
-    def __getitem__(self, key: object) -> object:
+    def __getitem__(self, key: object) -> Any:
         return self.lookup(key)
 
     def __setitem__(self, key: object, value: object) -> None:
@@ -378,7 +378,7 @@ class Map(Handle):
     def __contains__(self, key: object) -> bool:
         return self.lookup_raw(self.key_codec.encode(key)) is not None
 
-    def __iter__(self) -> Iterator[object]:
+    def __iter__(self) -> Iterator[Any]:
         return self.keys()
 
     def __len__(self) -> int:
@@ -392,12 +392,12 @@ class Map(Handle):
         # Without this an empty map, or one that cannot be counted, would be false or an error.
         return True
 
-    def get(self, key: object, default: object = None) -> object:
+    def get(self, key: object, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``."""
         raw = self.lookup_raw(self.key_codec.encode(key))
         return default if raw is None else self.decode_value(raw)
 
-    def pop(self, key: object, default: object = _MISSING) -> object:
+    def pop(self, key: object, default: Any = _MISSING) -> Any:
         """Read and delete ``key``; without it give ``default`` or raise KeyError."""
         try:
             return self.take_one(key)
@@ -406,22 +406,22 @@ class Map(Handle):
                 raise
             return default
 
-    def keys(self) -> Iterator[object]:
+    def keys(self) -> Iterator[Any]:
         """Yield every key."""
         decode = self.key_codec.decode
         return (decode(key, 0) for key in _batch.keys(self.fd, self.info.key_size))
 
-    def values(self) -> Iterator[object]:
+    def values(self) -> Iterator[Any]:
         """Yield every value."""
         return (value for _, value in self.items())
 
-    def items(self) -> Iterator[tuple[object, object]]:
+    def items(self) -> Iterator[tuple[Any, Any]]:
         """Yield ``(key, value)`` of every entry, read in blocks."""
         decode_key, decode_value = self.key_codec.decode, self.decode_value
         for key, value in self.items_raw():
             yield decode_key(key, 0), decode_value(value)
 
-    def update(self, entries: Mapping[object, object] | Iterable[tuple[object, object]]) -> None:
+    def update(self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
         """Store many entries, in blocks where the kernel can."""
         pairs = entries.items() if hasattr(entries, "items") else entries
         keys, values = [], []

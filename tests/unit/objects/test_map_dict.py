@@ -64,7 +64,7 @@ def test_an_empty_map_is_true(counts):
 def test_all_of_it_comes_as_two_blocks(counts):
     counts.update([(1, 10), (2, 20)])
     assert counts.read_all() == (struct.pack("=2I", 1, 2), struct.pack("=2Q", 10, 20))
-    assert list(counts.items_raw())[0] == (struct.pack("=I", 1), struct.pack("=Q", 10))
+    assert next(counts.items_raw()) == (struct.pack("=I", 1), struct.pack("=Q", 10))
     assert counts.delete_batch(struct.pack("=2I", 1, 9)) == 1
 
 
