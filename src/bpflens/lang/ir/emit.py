@@ -92,11 +92,13 @@ def emit(functions: Sequence[tuple[Function, Allocation]]) -> EmittedProgram:
 class _Emitter:
     __slots__ = (
         "calls", "code", "entries", "frame", "funcs", "jumps", "labels", "positions", "regs",
-        "relocs",
+        "relocs", "start",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.code: list[int] = []
+        #: Where the current block begins.
+        self.start = 0
         self.relocs: list[Reloc] = []
         self.positions: list[tuple[int, int]] = []
         self.funcs: list[tuple[int, str]] = []
@@ -133,7 +135,7 @@ class _Emitter:
         last = -1
         blocks = fn.blocks
         for number, block in enumerate(blocks):
-            self.labels[block] = len(self.code)
+            self.start = self.labels[block] = len(self.code)
             for op in block.ops:
                 if op.pos != last and op.pos >= 0:
                     last = self.mark(op.pos)
@@ -161,7 +163,11 @@ class _Emitter:
     # moves
 
     def move(self, dst: int, src: int) -> None:
-        if dst != src:
+        if dst == src:
+            return
+        # Right behind "src = dst" there is nothing to do, unless this can be jumped to.
+        code = self.code
+        if len(code) == self.start or code[-1] != (_MOV64_X | src << 8 | dst << 12):
             self.put(_MOV64_X, dst, src)
 
     def constant(self, dst: int, value: int) -> None:

@@ -29,7 +29,7 @@ class FrameTooLarge(IrError):
 
 
 def layout(fn: Function) -> tuple[dict[object, int], int]:
-    """Return the offset of each :class:`Slot` in use from the frame's end (negative),.
+    """Return the offset (from the end, negative) of each :class:`Slot` used, and the frame's size.
 
     Raises :class:`FrameTooLarge` when they do not fit.
     """
@@ -69,7 +69,16 @@ def _round(value: int, align: int) -> int:
 
 
 def _overlap(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> bool:
-    return any(a < d and c < b for a, b in one for c, d in other)
+    """Whether two sorted lists of ranges meet anywhere."""
+    at = 0
+    for start, end in one:
+        while at < len(other) and other[at][1] <= start:
+            at += 1
+        if at == len(other):
+            return False
+        if other[at][0] < end:
+            return True
+    return False
 
 
 def _lifetimes(fn: Function) -> dict[Slot, list[tuple[int, int]]]:
@@ -109,12 +118,15 @@ def _lifetimes(fn: Function) -> dict[Slot, list[tuple[int, int]]]:
                 first.setdefault(n, at)
                 last[n] = max(last.get(n, 0), at + 1)
         for n, start in first.items():
-            bits.setdefault(n, []).append((start, last[n]))
+            ranges = bits.setdefault(n, [])
+            if ranges and ranges[-1][1] == start:
+                ranges[-1] = (ranges[-1][0], last[n])
+            else:
+                ranges.append((start, last[n]))
     result: dict[Slot, list[tuple[int, int]]] = {}
     for slot in fn.slots:
-        ranges = bits.get(slot.n)
-        if ranges:
-            result[slot] = [(0, position)] if escaped >> slot.n & 1 else ranges
+        if slot.n in bits:
+            result[slot] = [(0, position)] if escaped >> slot.n & 1 else bits[slot.n]
     return result
 
 

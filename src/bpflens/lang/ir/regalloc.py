@@ -22,7 +22,7 @@ Example::
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from bpflens.lang.ir.flow import liveness, loop_depths, predecessors, reverse_postorder
 from bpflens.lang.ir.frame import layout
@@ -40,6 +40,7 @@ _CALLEE_SAVED = (6, 7, 8, 9)
 _ANY = (5, 4, 3, 2, 1, 0, 6, 7, 8, 9)
 _UNARY = frozenset(("neg", "bswap", "sext", "zext", "move"))
 _ROUNDS = 12
+_NEVER = 1 << 62
 
 
 class Allocation:
@@ -77,7 +78,8 @@ class _Lifetimes:
     """Ranges, weights and wishes of all registers, each list indexed by register number."""
 
     __slots__ = (
-        "by_number", "calls", "live_in", "moves", "near", "no_r0", "ranges", "weight", "wish",
+        "by_number", "calls", "defs", "live_in", "moves", "near", "no_r0",
+        "params", "ranges", "same", "weight", "wish",
     )  # fmt: skip
 
     def __init__(self, fn: Function) -> None:
@@ -91,6 +93,11 @@ class _Lifetimes:
         self.calls: list[int] = []
         self.no_r0: list[int] = []
         self.moves: list[tuple[Reg, Reg]] = []
+        #: Registers that became another one.
+        self.same: dict[int, int] = {}
+        self.params = set(fn.params)
+        #: Where each register is assigned, and the number of the one it is moved from (or -1).
+        self.defs: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         order = reverse_postorder(fn)
         depths = loop_depths(order)
         self.live_in, live_out = liveness(order)
@@ -130,13 +137,14 @@ class _Lifetimes:
         return position
 
     def _op(self, op: Op, position: int, ends: dict[int, int], frequency: float) -> None:
-        dst, kind = op.dst, op.kind
+        dst, kind, args = op.dst, op.kind, op.args
         if dst is not None:
             n = dst.n
             self._add(n, position + 2, ends.pop(n, position + 3))
+            source = args[0].n if kind == "move" and type(args[0]) is Reg else -1
+            self.defs[n].append((position + 2, source))
             self.by_number[n] = dst
             self.weight[n] += frequency
-        args = op.args
         if kind in CALL_KINDS:
             self.calls.append(position + 1)
             if dst is not None:
@@ -205,26 +213,35 @@ class _Lifetimes:
 
 
 def _coalesce(fn: Function, life: _Lifetimes) -> None:
-    """Make one register of the two sides of a move wherever their lifetimes allow it."""
+    """Make one register of the two sides of a move wherever their values allow it.
+
+    They may both be alive as long as neither is assigned something else meanwhile: then they hold
+    the same value.
+    """
     leader: dict[Reg, Reg] = {}
+    members: dict[Reg, list[Reg]] = {}
     params = set(fn.params)
     for dst, src in life.moves:
         one, two = leader.get(dst, dst), leader.get(src, src)
         if two in params:
             one, two = two, one
-        if one is two or two in params:
+        if one is two or two in params or _differ(life, one, two) or _differ(life, two, one):
             continue
-        merged = sorted(life.ranges[one.n] + life.ranges[two.n])
-        if _overlap(merged):
-            continue
-        life.ranges[one.n], life.ranges[two.n] = merged, []
+        life.ranges[one.n], life.ranges[two.n] = (
+            _union(life.ranges[one.n], life.ranges[two.n]),
+            [],
+        )
+        life.defs[one.n] += life.defs[two.n]
         life.weight[one.n] += life.weight[two.n]
         life.wish[one.n] += life.wish[two.n]
         life.near[one.n] += life.near[two.n]
-        for reg, other in leader.items():
-            if other is two:
-                leader[reg] = one
-        leader[two] = one
+        joined = [two, *members.pop(two, ())]
+        for reg in joined:
+            leader[reg] = one
+        members.setdefault(one, []).extend(joined)
+        # From now on the number of either names both.
+        for reg in joined:
+            life.same[reg.n] = one.n
     if not leader:
         return
     for block in fn.blocks:
@@ -241,13 +258,30 @@ def _coalesce(fn: Function, life: _Lifetimes) -> None:
         _rename(block.term.args, leader)
 
 
-def _overlap(ranges: list[tuple[int, int]]) -> bool:
-    last = -1
-    for start, end in ranges:
-        if start < last:
+def _differ(life: _Lifetimes, one: Reg, two: Reg) -> bool:
+    """Whether ``one`` is assigned something else than ``two`` while ``two`` is alive."""
+    ranges = life.ranges[two.n]
+    for position, source in life.defs[one.n]:
+        if life.same.get(source, source) != two.n and _alive(ranges, position):
             return True
-        last = end
-    return False
+    # A parameter is assigned at the very beginning.
+    return bool(one in life.params and ranges and ranges[0][0] <= life.ranges[one.n][0][0])
+
+
+def _alive(ranges: list[tuple[int, int]], position: int) -> bool:
+    at = bisect_right(ranges, (position, _NEVER))
+    return bool(at) and ranges[at - 1][1] > position
+
+
+def _union(one: list[tuple[int, int]], two: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    result: list[tuple[int, int]] = []
+    for start, end in sorted(one + two):
+        if result and result[-1][1] >= start:
+            if end > result[-1][1]:
+                result[-1] = (result[-1][0], end)
+        else:
+            result.append((start, end))
+    return result
 
 
 def _rename(args: list[Operand], leader: dict[Reg, Reg]) -> None:

@@ -1,12 +1,12 @@
 """Constants and copies are carried to where they are used, and simplify what they can there.
 
 One walk forward. Registers that are assigned once are known everywhere; of the others (scratch
-variables) what is known holds within a block, constants also in the blocks that only it leads to.
+variables) only numbers are known, within a block and in the blocks that only it leads to.
 
 The kernel's verifier decides what may be replaced. A bound is proved by comparing a register and
-then used by adding that register to a pointer; so the register in a comparison is only ever
-replaced where all its uses are: a copy that is known in one block only stays out of comparisons,
-and a copy is not carried into the next block.
+then used by adding that register to a pointer; so a register is only ever replaced by another one
+where all its uses are. Copies from and to variables are left to the register allocator, which
+makes one register of both.
 
 Example::
 
@@ -65,15 +65,15 @@ class _Folder:
         #: The only predecessor of a block, where there is only one.
         self.pred: dict[Block, Block | None] = {order[0]: None}
         self._survey(order)
-        #: What is known everywhere, and in this block.
+        #: What is known everywhere; numbers that variables have here.
         self.known: dict[Reg, Reg | int] = {}
-        self.local: dict[Reg, Reg | int] = {}
-        #: Local knowledge that ends when a register is assigned again.
+        self.local: dict[Reg, int] = {}
+        #: Comparisons whose results mean nothing once a register is assigned again.
         self.depends: dict[Reg, list[Reg]] = {}
         #: Comparisons of this block whose operands still have their values.
         self.bools: dict[Reg, Op] = {}
         #: Numbers in variables at the end of blocks.
-        self.at_end: dict[Block, dict[Reg, Reg | int]] = {}
+        self.at_end: dict[Block, dict[Reg, int]] = {}
         #: No more than so many low bits of a register can be set.
         self.bits: dict[Reg, int] = {}
 
@@ -113,7 +113,7 @@ class _Folder:
                     value = self.known.get(arg)
                     if value is None:
                         value = self.local.get(arg)
-                        if value is None or (type(value) is Reg and kind == "bool"):
+                        if value is None:
                             continue
                     if type(value) is int and not number and kind in _ADDRESSED:
                         continue
@@ -132,11 +132,8 @@ class _Folder:
             if op.dst is not None:
                 self.learn(op, op.dst)
         self.terminator(block.term)
-        numbers: dict[Reg, Reg | int] = {
-            reg: value for reg, value in self.local.items() if type(value) is int
-        }
-        if numbers:
-            self.at_end[block] = numbers
+        if self.local:
+            self.at_end[block] = self.local
 
     def learn(self, op: Op, dst: Reg) -> None:
         """Remember what ``dst`` is from here on."""
@@ -151,30 +148,19 @@ class _Folder:
                 assert type(source) is Reg
                 if source in self.definition:
                     self.known[dst] = source
-                else:
-                    self.local[dst] = source
-                    self.depends.setdefault(source, []).append(dst)
             else:
                 self.bits[dst] = self._bits(op)
                 if kind == "bool":
                     self._keep_bool(op, dst)
             return
-        self.local.pop(dst, None)
-        self.bools.pop(dst, None)
         for reg in self.depends.pop(dst, ()):
-            self.local.pop(reg, None)
             self.bools.pop(reg, None)
         if kind == "const":
             value = op.args[0]
             assert type(value) is int
             self.local[dst] = sign_extend(value)
-        elif kind == "move":
-            source = op.args[0]
-            assert type(source) is Reg
-            if source is not dst:
-                self.local[dst] = source
-                if source not in self.definition:
-                    self.depends.setdefault(source, []).append(dst)
+        else:
+            self.local.pop(dst, None)
 
     def _keep_bool(self, op: Op, dst: Reg) -> None:
         for arg in op.args:
@@ -445,7 +431,7 @@ class _Folder:
                 value = self.known.get(arg)
                 if value is None:
                     value = self.local.get(arg)
-                    if value is None or (type(value) is Reg and term.kind == "branch"):
+                    if value is None:
                         continue
                 args[number] = value
                 self.changed = True
