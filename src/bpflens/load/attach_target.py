@@ -33,11 +33,21 @@ __all__ = ["AttachTarget", "module_btf_fd", "target_of"]
 
 
 class AttachTarget:
-    """``btf_id`` of the target in vmlinux, in the BTF ``btf_fd`` or in program ``prog_fd``."""
+    """``btf_id`` of the target in vmlinux, in the BTF ``btf_fd`` or in program ``prog_fd``.
 
-    __slots__ = ("btf_fd", "btf_id", "prog_fd")
+    ``attach_type`` stands in the place of the spec's where the target decides it (struct_ops).
+    """
 
-    def __init__(self, btf_id: int = 0, prog_fd: int = 0, btf_fd: int = 0) -> None:
+    __slots__ = ("attach_type", "btf_fd", "btf_id", "prog_fd")
+
+    def __init__(
+        self,
+        btf_id: int = 0,
+        prog_fd: int = 0,
+        btf_fd: int = 0,
+        attach_type: int | None = None,
+    ) -> None:
+        self.attach_type = attach_type
         self.btf_id = btf_id
         self.prog_fd = prog_fd
         self.btf_fd = btf_fd

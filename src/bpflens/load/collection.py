@@ -15,43 +15,57 @@ Example::
 
 from __future__ import annotations
 
+import fcntl
 import os
 
-from bpflens.errors import NotFound
+from bpflens.errors import FormatError, NotFound
 from bpflens.kernel import bpf
-from bpflens.load.attach_target import target_of
+from bpflens.load.attach_target import AttachTarget, target_of
+from bpflens.load.kernel_symbol import KernelSymbols
 from bpflens.load.map_create import create_map, fill_descriptors, has_direct_value
 from bpflens.load.patch import MapTarget, Resolver, near, patch
+from bpflens.load.pinning import DIRECTORY, open_pinned
 from bpflens.load.program_btf import ProgramBtf
 from bpflens.load.program_load import load_program
 from bpflens.objects.map import Map
 from bpflens.objects.program import Program
+from bpflens.uapi.bpf import BPF_PROG_TYPE_STRUCT_OPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
+    from bpflens.btf import Btf
+    from bpflens.load.struct_ops import StructOps
     from bpflens.spec import MapSpec, ObjectSpec, ProgramSpec
 
+    Core = Callable[[ProgramSpec, bytearray, int, int], None]
+
 __all__ = ["Loaded", "load_object"]
+
+# The map with the values of build options, whose contents only a running kernel can tell.
+KCONFIG = ".kconfig"
 
 
 class Loaded:
     """What an object became: ``maps`` and ``programs`` by name, and ``logs`` where asked for.
 
-    Closing it closes every descriptor; what is attached or pinned lives on in the kernel.
+    ``tables`` holds the value of each struct_ops map, ready to be stored when it is attached.
+    Closing closes every descriptor; what is attached or pinned lives on in the kernel.
     """
 
-    __slots__ = ("_btf_fd", "logs", "maps", "programs", "spec")
+    __slots__ = ("btf_fd", "logs", "maps", "programs", "spec", "tables")
 
-    def __init__(self, spec: ObjectSpec, btf_fd: int = 0) -> None:
+    def __init__(self, spec: ObjectSpec) -> None:
         self.spec = spec
         self.maps: dict[str, Map] = {}
         self.programs: dict[str, Program] = {}
         self.logs: dict[str, list[str]] = {}
-        self._btf_fd = btf_fd
+        self.tables: dict[str, bytes] = {}
+        #: The descriptor of the object's BTF in the kernel, 0 if it has none.
+        self.btf_fd = 0
 
     def __enter__(self) -> Self:
         return self
@@ -64,20 +78,15 @@ class Loaded:
     ) -> None:
         self.close()
 
-    @property
-    def btf_fd(self) -> int:
-        """The descriptor of the object's BTF in the kernel, 0 if it has none."""
-        return self._btf_fd
-
     def close(self) -> None:
         """Close all maps, programs and the BTF; a second call does nothing."""
         for program in self.programs.values():
             program.close()
         for map in self.maps.values():
             map.close()
-        if self._btf_fd:
-            os.close(self._btf_fd)
-            self._btf_fd = 0
+        if self.btf_fd:
+            os.close(self.btf_fd)
+            self.btf_fd = 0
 
 
 def load_object(
@@ -86,20 +95,34 @@ def load_object(
     reuse: Mapping[str, Map] | None = None,
     programs: Iterable[str] | None = None,
     attach_to: Mapping[str, Program] | None = None,
+    pin_directory: str = DIRECTORY,
+    kernel_types: Btf | None = None,
     log_level: int = 0,
 ) -> Loaded:
     """Create the maps of ``spec`` and load its programs.
 
     ``reuse`` puts existing maps in the place of the object's own (they are not closed with it);
     ``programs`` names those to load (all that load by themselves otherwise); ``attach_to`` gives
-    the target program of freplace and fentry-on-program programs by their name; with
-    ``log_level`` 1 or 2 ``Loaded.logs`` holds the verifier's lines of each program.
+    the target program of freplace and fentry-on-program programs by their name; maps that pin
+    themselves do so in ``pin_directory``; CO-RE relocations are answered by ``kernel_types``
+    instead of the running kernel's; with ``log_level`` 1 or 2 ``Loaded.logs`` holds the verifier's
+    lines of each program.
 
     Raises :class:`~bpflens.errors.VerifierError`, :class:`~bpflens.errors.SyscallError`,
     :class:`~bpflens.errors.NotFound` for a name that nothing answers to, and
     :class:`~bpflens.errors.FormatError` for relocations that make no sense.
     """
-    return _Loading(spec, reuse or {}, attach_to or {}, log_level).run(_chosen(spec, programs))
+    chosen = _chosen(spec, programs)
+    for name in reuse or ():
+        if name not in spec.maps:
+            raise NotFound("map in the object", name, near(name, spec.maps))
+    loading = _Loading(spec, reuse or {}, pin_directory, log_level)
+    try:
+        loading.run(chosen, attach_to or {}, kernel_types)
+    except BaseException:
+        loading.loaded.close()
+        raise
+    return loading.loaded
 
 
 def _chosen(spec: ObjectSpec, names: Iterable[str] | None) -> list[ProgramSpec]:
@@ -116,81 +139,168 @@ def _chosen(spec: ObjectSpec, names: Iterable[str] | None) -> list[ProgramSpec]:
 class _Loading:
     # One run of load_object: what is shared between its steps.
 
-    __slots__ = ("attach_to", "loaded", "log_level", "reuse", "spec", "targets")
+    __slots__ = ("_local", "loaded", "log_level", "pin_directory", "reuse", "spec", "tables",
+                 "targets")  # fmt: skip
 
     def __init__(
-        self,
-        spec: ObjectSpec,
-        reuse: Mapping[str, Map],
-        attach_to: Mapping[str, Program],
-        log_level: int,
+        self, spec: ObjectSpec, reuse: Mapping[str, Map], pin_directory: str, log_level: int
     ) -> None:
         self.spec = spec
         self.reuse = reuse
-        self.attach_to = attach_to
+        self.pin_directory = pin_directory
         self.log_level = log_level
         self.loaded = Loaded(spec)
         self.targets: dict[str, MapTarget] = {}
+        self.tables: dict[str, StructOps] = {}
+        self._local: Btf | None = None
 
-    def run(self, programs: list[ProgramSpec]) -> Loaded:
-        for name in self.reuse:
-            if name not in self.spec.maps:
-                raise NotFound("map in the object", name, near(name, self.spec.maps))
+    def run(
+        self,
+        programs: list[ProgramSpec],
+        attach_to: Mapping[str, Program],
+        kernel_types: Btf | None,
+    ) -> None:
         btf = ProgramBtf(self.spec.btf)
         infos = [
             (btf.func_info(program.funcs), btf.line_info(program.lines, program.insns))
             for program in programs
         ]
-        try:
-            blob = btf.build()
-            if blob:
-                self.loaded._btf_fd = bpf.btf_load(blob)
-            for name, map_spec in self.spec.maps.items():
-                self._map(name, map_spec)
-            self._programs(programs, infos)
-            self._fill()
-        except BaseException:
-            self.loaded.close()
-            raise
-        return self.loaded
+        blob = btf.build()
+        if blob:
+            self.loaded.btf_fd = bpf.btf_load(blob)
+        for name, map_spec in self.spec.maps.items():
+            self._map(name, map_spec)
+        symbols = KernelSymbols(self.spec.externs, self.local_types)
+        resolver = Resolver(self.targets, symbols.find, self._core(kernel_types))
+        for program, info in zip(programs, infos, strict=True):
+            self._program(program, info, resolver, symbols, attach_to.get(program.name))
+        self._fill()
+
+    def local_types(self) -> Btf | None:
+        """The types of the object, read when they are first asked for."""
+        if self._local is None and self.spec.btf:
+            from bpflens.btf import Btf
+
+            self._local = Btf(self.spec.btf, pointer_size=8)
+        return self._local
+
+    def _core(self, kernel_types: Btf | None) -> Core | None:
+        if not any(program.core for program in self.spec.programs.values()):
+            return None
+        local = self.local_types()
+        if local is None:
+            return None
+        from bpflens.load.core_relocation import CoreRelocations
+
+        return CoreRelocations(local, kernel_types).apply
+
+    # --- maps ---
 
     def _map(self, name: str, spec: MapSpec) -> None:
         given = self.reuse.get(name)
         if given is not None:
             # A descriptor of our own, so that closing the object leaves the giver's open.
-            fd = os.dup(given.fd)
+            map = Map.from_fd(fcntl.fcntl(given.fd, fcntl.F_DUPFD_CLOEXEC, 0))
         else:
-            fd = create_map(spec, self.loaded.btf_fd)
-        self.loaded.maps[name] = Map.from_fd(fd)
-        direct = has_direct_value(spec.type, spec.max_entries)
-        self.targets[name] = MapTarget(fd, direct)
+            map = Map.from_fd(self._pinned(name, spec) or self._created(name, spec))
+        self.loaded.maps[name] = map
+        direct = has_direct_value(map.info.type, map.info.max_entries)
+        self.targets[name] = MapTarget(map.fd, direct)
+        if given is None and spec.pinning:
+            self._pin(name, map)
 
-    def _programs(self, programs: list[ProgramSpec], infos: list[tuple[bytes, bytes]]) -> None:
-        resolver = Resolver(self.targets)
-        for spec, (func_info, line_info) in zip(programs, infos, strict=True):
-            target_program = self.attach_to.get(spec.name)
-            target = target_of(spec, target_program.fd if target_program else 0)
-            log: list[str] | None = [] if self.log_level else None
-            fd = load_program(
-                spec,
-                patch(spec, resolver),
-                target,
-                btf_fd=self.loaded.btf_fd,
-                func_info=func_info,
-                line_info=line_info,
-                log_level=self.log_level,
-                log=log,
-            )
-            self.loaded.programs[spec.name] = Program.from_fd(fd)
-            if log is not None:
-                self.loaded.logs[spec.name] = log
+    def _pinned(self, name: str, spec: MapSpec) -> int:
+        return open_pinned(spec, f"{self.pin_directory}/{name}") if spec.pinning else 0
+
+    def _pin(self, name: str, map: Map) -> None:
+        path = f"{self.pin_directory}/{name}"
+        if not os.path.exists(path):
+            map.pin(path)
+
+    def _created(self, name: str, spec: MapSpec) -> int:
+        if spec.struct_ops:
+            return self._created_table(name, spec)
+        if name == KCONFIG and not spec.contents:
+            spec = self._with_options(spec)
+        return create_map(spec, self.loaded.btf_fd)
+
+    def _with_options(self, spec: MapSpec) -> MapSpec:
+        from copy import copy
+
+        from bpflens.kernel.limits import kernel_config
+        from bpflens.load.kconfig import kconfig_value
+
+        local = self.local_types()
+        assert local is not None
+        filled = copy(spec)
+        value = kconfig_value(self.spec.externs, local, spec.value_size, kernel_config())
+        filled.contents = [(bytes(4), value)]
+        return filled
+
+    def _created_table(self, name: str, spec: MapSpec) -> int:
+        from bpflens.load.struct_ops import StructOps
+        from bpflens.objects.btf import vmlinux
+
+        local = self.local_types()
+        if local is None:
+            raise FormatError(f"struct_ops table {name}", "the object has no BTF")
+        table = self.tables[name] = StructOps(spec, local, vmlinux())
+        return bpf.map_create(
+            spec.type,
+            spec.key_size,
+            table.value_size,
+            1,
+            name=spec.name,
+            flags=spec.flags,
+            btf_fd=self.loaded.btf_fd,
+            btf_vmlinux_value_type_id=table.value_type_id,
+        )
+
+    # --- programs ---
+
+    def _program(
+        self,
+        spec: ProgramSpec,
+        info: tuple[bytes, bytes],
+        resolver: Resolver,
+        symbols: KernelSymbols,
+        target_program: Program | None,
+    ) -> None:
+        log: list[str] | None = [] if self.log_level else None
+        insns = patch(spec, resolver)
+        fd = load_program(
+            spec,
+            insns,
+            self._target(spec, target_program),
+            btf_fd=self.loaded.btf_fd,
+            func_info=info[0],
+            line_info=info[1],
+            fd_array=symbols.fd_array,
+            log_level=self.log_level,
+            log=log,
+        )
+        self.loaded.programs[spec.name] = Program.from_fd(fd)
+        if log is not None:
+            self.loaded.logs[spec.name] = log
+
+    def _target(self, spec: ProgramSpec, program: Program | None) -> AttachTarget:
+        if spec.type == BPF_PROG_TYPE_STRUCT_OPS:
+            for table in self.tables.values():
+                if spec.name in table.members:
+                    return AttachTarget(table.type_id, attach_type=table.members[spec.name])
+            raise NotFound("struct_ops table that uses the program", spec.name)
+        return target_of(spec, program.fd if program else 0)
+
+    # --- what needs all maps and programs ---
 
     def _fill(self) -> None:
         wanted = {name: spec for name, spec in self.spec.maps.items() if spec.fd_contents}
         if not wanted:
             return
-        descriptors = {name: map.fd for name, map in self.loaded.maps.items()}
-        descriptors.update((name, prog.fd) for name, prog in self.loaded.programs.items())
+        programs = {name: program.fd for name, program in self.loaded.programs.items()}
+        descriptors = {name: map.fd for name, map in self.loaded.maps.items()} | programs
         for name, spec in wanted.items():
-            if name not in self.reuse:
+            if name in self.tables:
+                self.loaded.tables[name] = self.tables[name].value(programs)
+            elif name not in self.reuse:
                 fill_descriptors(spec, self.loaded.maps[name].fd, descriptors)

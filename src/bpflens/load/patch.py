@@ -76,7 +76,8 @@ class Resolver:
     """Answers what a name in a relocation stands for.
 
     ``maps`` by name; ``kernel(name, is_call)`` gives a :class:`KernelTarget` or None for functions
-    and variables of the kernel; ``core(insns, slot, index)`` applies CO-RE relocation ``index``.
+    and variables of the kernel; ``core(program, insns, slot, index)`` applies the CO-RE relocation
+    ``program.core[index]`` to the instruction at ``slot``.
     """
 
     __slots__ = ("core", "kernel", "maps")
@@ -85,7 +86,7 @@ class Resolver:
         self,
         maps: Mapping[str, MapTarget] | None = None,
         kernel: Callable[[str, bool], KernelTarget | None] | None = None,
-        core: Callable[[bytearray, int, int], None] | None = None,
+        core: Callable[[ProgramSpec, bytearray, int, int], None] | None = None,
     ) -> None:
         self.maps = maps or {}
         self.kernel = kernel
@@ -223,7 +224,7 @@ def _core(
 ) -> None:
     if resolver.core is None:
         raise _misfit(program, reloc, "cannot be applied: the kernel's BTF is not known")
-    resolver.core(insns, reloc.insn, reloc.addend)
+    resolver.core(program, insns, reloc.insn, reloc.addend)
 
 
 _WIDE = frozenset(("map", "map_value", "func", "ksym"))

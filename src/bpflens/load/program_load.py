@@ -43,6 +43,7 @@ def load_program(
     Raises :class:`~bpflens.errors.VerifierError` with the place in the source, or
     :class:`~bpflens.errors.SyscallError` where the verifier was not reached.
     """
+    attach_type = target.attach_type
     try:
         return bpf.prog_load(
             spec.type,
@@ -50,7 +51,7 @@ def load_program(
             spec.license,
             name=spec.name,
             flags=spec.flags,
-            expected_attach_type=spec.expected_attach_type,
+            expected_attach_type=spec.expected_attach_type if attach_type is None else attach_type,
             kern_version=spec.kern_version,
             ifindex=spec.ifindex,
             btf_fd=btf_fd,
