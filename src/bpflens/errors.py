@@ -189,7 +189,12 @@ class AttachError(Error):
 
 
 class CompileError(Error):
-    """A script is wrong; ``diagnostics`` holds every complaint (see :mod:`bpflens.lang`)."""
+    """A script is wrong; ``diagnostics`` holds every complaint (see :mod:`bpflens.lang`).
+
+    ``rendered`` is all of them as text, each with its place in the script.
+    """
+
+    rendered: str = ""
 
     def __init__(self, diagnostics: Sequence[object]) -> None:
         super().__init__("; ".join(str(item) for item in diagnostics) or "the script is wrong")

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
         def user_functions(self, binary: str, function: str) -> Sequence[tuple[str, str]]:
             """Return ``(resolved path, symbol)`` pairs that a path (glob) and a glob match."""
 
+        def binaries(self, path: str) -> Sequence[str]:
+            """Return the files that a path, a program's name or a library's name means."""
+
+        def near_probes(self, kind: str, options: dict[str, str | int]) -> Sequence[str]:
+            """Return hints that name what exists and is nearest to a probe that does not."""
+
         def usdt_probes(
             self, binary: str, provider: str, name: str
         ) -> Sequence[tuple[str, str, str]]:

@@ -28,12 +28,14 @@ def _line(kind: str, **fields: object) -> bytes:
 class JsonRenderer(TextRenderer):
     """Same methods as the text renderer, JSON lines as their result."""
 
-    def printf(self, number: int, block: bytes | memoryview, stride: int, count: int) -> bytes:
+    def printf(
+        self, number: int, block: bytes | memoryview, base: int, stride: int, count: int
+    ) -> bytes:
         """Render a run of records, one object each."""
         out = []
         for i in range(count):
             record = block[i * stride : (i + 1) * stride]
-            out.append(self.raw("printf", super().printf(number, record, stride, 1)))
+            out.append(self.raw("printf", super().printf(number, record, base, stride, 1)))
         return b"".join(out)
 
     def raw(self, kind: str, data: bytes) -> bytes:

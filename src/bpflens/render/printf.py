@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from bpflens.lang.program import EventSchema, FieldSchema
     from bpflens.render.resolver import Resolver
 
-    Formatter = Callable[[bytes | memoryview, int, int], bytes]
+    # (block, bytes in front of the first record, bytes from one record to the next, records)
+    Formatter = Callable[[bytes | memoryview, int, int, int], bytes]
 
 __all__ = ["compile_format"]
 
@@ -33,7 +34,10 @@ _CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 
 def compile_format(schema: EventSchema, resolver: Resolver, trailer: str = "..") -> Formatter:
-    """Return ``(block, stride, count) → bytes`` for records that follow each other."""
+    """Return ``(block, base, stride, count) → bytes`` for records that follow each other.
+
+    Each record begins ``base`` bytes into its share of ``stride`` bytes of the block.
+    """
     directives = parse(schema.format)
     wanted = [d for d in directives if d.takes_value]
     pairs = list(zip(wanted, schema.fields, strict=True))
@@ -64,25 +68,25 @@ def _plain(
         code, size = _code(directive, field)
         layout += code
         at = field.offset + size
-    layouts: dict[tuple[int, int], Packer] = {}
+    layouts: dict[tuple[int, int, int], Packer] = {}
     per_record = len(pairs)
 
-    def unpacker(stride: int, count: int) -> Packer:
-        found = layouts.get((stride, count))
+    def unpacker(base: int, stride: int, count: int) -> Packer:
+        found = layouts.get((base, stride, count))
         if found is None:
-            one = layout[1:] + "x" * (stride - at)
-            found = layouts[stride, count] = Packer("<" + one * count)
+            one = "x" * base + layout[1:] + "x" * (stride - base - at)
+            found = layouts[base, stride, count] = Packer("<" + one * count)
         return found
 
     templates = {count: template * count for count in (1, _BATCH)}
 
-    def format_block(block: bytes | memoryview, stride: int, count: int) -> bytes:
+    def format_block(block: bytes | memoryview, base: int, stride: int, count: int) -> bytes:
         if not per_record:
             return template.replace(b"%%", b"%") * count
         out = []
         for first in range(0, count, _BATCH):
             size = min(_BATCH, count - first)
-            values = unpacker(stride, size).unpack_from(block, first * stride)
+            values = unpacker(base, stride, size).unpack_from(block, first * stride)
             text = templates.get(size) or template * size
             out.append(text % values)
         return b"".join(out).translate(None, b"\0")
@@ -122,9 +126,9 @@ def _general(
         read, offset = next(readers) if directive.takes_value else (None, 0)
         steps.append((directive, read, offset))
 
-    def format_block(block: bytes | memoryview, stride: int, count: int) -> bytes:
+    def format_block(block: bytes | memoryview, base: int, stride: int, count: int) -> bytes:
         out = []
-        for start in range(0, count * stride, stride):
+        for start in range(base, base + count * stride, stride):
             for directive, read, offset in steps:
                 if read is None:
                     out.append(directive.text)

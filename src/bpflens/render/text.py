@@ -38,13 +38,15 @@ class TextRenderer:
 
     # events
 
-    def printf(self, number: int, block: bytes | memoryview, stride: int, count: int) -> bytes:
-        """Format a run of records of one printf."""
+    def printf(
+        self, number: int, block: bytes | memoryview, base: int, stride: int, count: int
+    ) -> bytes:
+        """Format a run of records of one printf, each ``base`` bytes into its ``stride``."""
         found = self._formatters.get(number)
         if found is None:
             schema = self.program.events[number]
             found = self._formatters[number] = compile_format(schema, self.resolver, self.trailer)
-        return found(block, stride, count)
+        return found(block, base, stride, count)
 
     def raw(self, kind: str, data: bytes) -> bytes:
         """Render text made elsewhere (time, cat, join, system)."""

@@ -26,7 +26,7 @@ from bpflens.lang.types import (
     Tuple,
     Type,
 )  # fmt: skip
-from bpflens.uapi.btf import BTF_INT_BOOL, BTF_INT_CHAR, BTF_INT_SIGNED
+from bpflens.uapi.btf import BTF_INT_BOOL, BTF_INT_SIGNED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Types:
         if isinstance(kind, Enum):
             return self.integer(kind.size, kind.signed)
         if isinstance(kind, String):
-            char = build.add_int("char", 1, BTF_INT_SIGNED | BTF_INT_CHAR)
+            char = build.add_int("char", 1, BTF_INT_SIGNED)
             return build.add_array(char, self.integer(4, False), kind.size)
         if isinstance(kind, Pointer):
             return build.add_ptr(0)

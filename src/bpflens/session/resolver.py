@@ -1,0 +1,152 @@
+"""Names for what a trace collected, asked of the running system."""
+
+from __future__ import annotations
+
+import os
+import time
+from struct import iter_unpack
+
+from bpflens.errors import Error
+from bpflens.render.resolver import Frame, Resolver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bpflens.objects import Map
+    from bpflens.session.host import HostTarget
+    from bpflens.symbols import Process
+
+__all__ = ["SystemResolver"]
+
+_MOST_PROCESSES = 256
+_CLOCK_BOOT = 1
+
+
+class SystemResolver(Resolver):
+    """Asks kallsyms, /proc, the password file and the clocks; remembers what it found."""
+
+    def __init__(
+        self,
+        target: HostTarget,
+        stack_map: Callable[[int], Map | None],
+        strings: Sequence[str] = (),
+    ) -> None:
+        self._target = target
+        self._stack_map = stack_map
+        self._strings = strings
+        self._stacks: dict[tuple[int, int, bool, int], list[Frame] | None] = {}
+        self._kernel: dict[int, Frame] = {}
+        self._processes: dict[int, Process | None] = {}
+        self._users: dict[int, str] = {}
+
+    def kernel_symbol(self, address: int) -> Frame:
+        """Name a kernel address by kallsyms."""
+        found = self._kernel.get(address)
+        if found is None:
+            try:
+                hit = self._target.kallsyms().resolve(address)
+            except (Error, OSError):
+                hit = None
+            found = Frame(address, hit[0], hit[1], hit[2]) if hit else Frame(address)
+            self._kernel[address] = found
+        return found
+
+    def user_symbol(self, address: int, pid: int, probe: int) -> Frame:
+        """Name an address of a process by its maps and files."""
+        process = self._process(pid)
+        if process is None:
+            return Frame(address)
+        try:
+            hit = process.resolve(address)
+        except (Error, OSError):
+            hit = None
+        return Frame(address, hit[0], hit[1], hit[2]) if hit else Frame(address)
+
+    def _process(self, pid: int) -> Process | None:
+        if pid not in self._processes:
+            from bpflens.symbols import Process
+
+            if len(self._processes) >= _MOST_PROCESSES:
+                self._processes.pop(next(iter(self._processes)))
+            try:
+                self._processes[pid] = Process(pid)
+            except (Error, OSError):
+                self._processes[pid] = None
+        return self._processes[pid]
+
+    def stack(self, user: bool, number: int, pid: int, limit: int) -> Sequence[Frame] | None:
+        """Read a stack from its stack map and name its frames."""
+        if number < 0:
+            return None
+        key = (number, limit, user, pid if user else 0)
+        if key not in self._stacks:
+            self._stacks[key] = self._read_stack(user, number, pid, limit)
+        return self._stacks[key]
+
+    def _read_stack(self, user: bool, number: int, pid: int, limit: int) -> list[Frame] | None:
+        stacks = self._stack_map(limit)
+        raw = stacks.lookup_raw(number.to_bytes(4, "little")) if stacks is not None else None
+        if raw is None:
+            return None
+        addresses = [address for (address,) in iter_unpack("<Q", raw) if address]
+        if user:
+            return [self.user_symbol(address, pid, 0) for address in addresses]
+        return [self.kernel_symbol(address) for address in addresses]
+
+    def user_name(self, uid: int) -> str:
+        """Return the name of a user by the password database."""
+        if uid not in self._users:
+            from pwd import getpwuid
+
+            try:
+                self._users[uid] = getpwuid(uid).pw_name
+            except KeyError:
+                self._users[uid] = str(uid)
+        return self._users[uid]
+
+    def cgroup_path(self, cgroup: int, pattern: int) -> str:
+        """Return the path of a cgroup by walking the cgroup2 mounts for its inode."""
+        from fnmatch import fnmatch
+
+        wanted = self._strings[pattern] if pattern < len(self._strings) else "*"
+        found = []
+        for name, root in _cgroup_roots():
+            if not fnmatch(name, wanted):
+                continue
+            for folder, _, _ in os.walk(root):
+                try:
+                    inode = os.stat(folder).st_ino
+                except OSError:
+                    continue
+                if inode == cgroup:
+                    found.append(f"{name}:/{os.path.relpath(folder, root)}".replace("/.", "/"))
+                    break
+        return ",".join(found)
+
+    def timestamp(self, nanoseconds: int, clock: int, format: int) -> str:
+        """Format a time since boot (or of another clock) as local wall-clock time."""
+        since = time.time_ns() - time.clock_gettime_ns(
+            time.CLOCK_BOOTTIME if clock == _CLOCK_BOOT else time.CLOCK_MONOTONIC
+        )
+        return strftime(self._strings[format], nanoseconds + since)
+
+
+def strftime(format: str, wall_ns: int) -> str:
+    """Format wall-clock nanoseconds; adds %f (us), %l (ms) and %k (ns) to C's directives."""
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    extended = format.replace("%f", f"{rest // 1000:06d}").replace("%l", f"{rest // 1000000:03d}")
+    extended = extended.replace("%k", f"{rest:09d}")
+    return time.strftime(extended, time.localtime(seconds))
+
+
+def _cgroup_roots() -> list[tuple[str, str]]:
+    roots = []
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            words = line.split()
+            if words[2] == "cgroup2":
+                roots.append(("unified", words[1]))
+            elif words[2] == "cgroup":
+                roots.append((os.path.basename(words[1]), words[1]))
+    return roots
