@@ -409,7 +409,10 @@ class File:
         return ()
 
     def symbol(self, name: str) -> Symbol | None:
-        """Return the defined symbol of that name: .symtab first, then .dynsym; global first."""
+        """Return the defined symbol of that name: .symtab first, then .dynsym; global first.
+
+        The tables are read anew: for many names keep a :meth:`symbol_table`.
+        """
         from bpflens.elf.symbols import find_symbol
 
         return find_symbol(self, name)

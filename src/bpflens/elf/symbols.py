@@ -123,7 +123,8 @@ class SymbolTable:
         place = bisect_right(keys, address << self._shift | self._mask)
         nearest = None
         best = None
-        for packed in reversed(keys[max(0, place - _WALK) : place]):
+        for index in range(place - 1, max(-1, place - 1 - _WALK), -1):
+            packed = keys[index]
             start = packed >> self._shift
             if best is not None and start != best.value:
                 break
