@@ -21,11 +21,8 @@ Example::
 
 from __future__ import annotations
 
-import sys
-
 from bpflens.lang.lexer import (
     EOF,
-    IDENT_START,
     INTEGER,
     LAYOUT,
     MAP,
@@ -38,7 +35,6 @@ from bpflens.lang.lexer import (
 )
 from bpflens.lang.nodes import (
     AttachPoint,
-    CDefinition,
     Config,
     ConfigEntry,
     Function,
@@ -53,24 +49,18 @@ from bpflens.lang.nodes import (
     Program,
     Variable,
 )
+from bpflens.lang.parse_definition import DefinitionParser
 from bpflens.lang.parse_statement import StatementParser
 from bpflens.lang.parse_type import is_reserved
+from bpflens.lang.recursion import roomy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
     from bpflens.lang.diagnostic import Diagnostics
-    from bpflens.lang.nodes import Expr, Import, Item
+    from bpflens.lang.nodes import CDefinition, Expr, Import, Item
     from bpflens.lang.source import Source
 
-    _T = TypeVar("_T")
-
 __all__ = ["parse", "parse_expression"]
-
-# Frames that the parser needs at most: MAX_NESTING levels of blocks, nine frames each, and some.
-_FRAMES = 4000
 
 # Probe types that have a file name in their attach points: there "/" does not begin a predicate.
 _WITHOUT_PATH = frozenset(
@@ -83,26 +73,15 @@ _C_FIRST = "C definitions must appear before probes and functions"
 
 def parse(source: Source, diagnostics: Diagnostics) -> Program:
     """Parse a whole script; see the module's docstring."""
-    return _guarded(_Parser(source, diagnostics).program)
+    return roomy(_Parser(source, diagnostics).program)
 
 
 def parse_expression(source: Source, diagnostics: Diagnostics) -> Expr | None:
     """Parse a text that holds one expression, such as a ``#define``; None after an error."""
-    parser = _Parser(source, diagnostics)
-    return _guarded(parser.only_expression)
+    return roomy(_Parser(source, diagnostics).only_expression)
 
 
-def _guarded(function: Callable[[], _T]) -> _T:
-    # Raised for the time of parsing only; frames of Python functions do not use the C stack.
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + _FRAMES)
-    try:
-        return function()
-    finally:
-        sys.setrecursionlimit(limit)
-
-
-class _Parser(StatementParser):
+class _Parser(StatementParser, DefinitionParser):
     __slots__ = ("config", "imports", "items", "preamble")
 
     def __init__(self, source: Source, diagnostics: Diagnostics) -> None:
@@ -118,7 +97,7 @@ class _Parser(StatementParser):
     def program(self) -> Program:
         at = self.skip_layout(0)
         if self.text.startswith("#!", at):
-            at = self._line_end(at)
+            at = self.line_end(at)
         try:
             while True:
                 at = self.skip_layout(at)
@@ -152,7 +131,7 @@ class _Parser(StatementParser):
         self.depth = self.operators = 0
         self.start = at + self.base
         self.end = self.start + max(len(word), 1)
-        if self.text[at] == "#" or (word in _C_WORDS and self._is_definition(at)):
+        if self.is_definition(at):
             return self._definition(at)
         try:
             read = _ITEMS.get(word)
@@ -167,104 +146,11 @@ class _Parser(StatementParser):
     # C preamble
 
     def _definition(self, at: int) -> int:
-        if self.text[at] == "#":
-            end = self._directive_end(at)
-            text = self.text[at:end].rstrip()
-            directive, _, rest = text[1:].strip().partition(" ")
-            kind = directive
-            name = _directive_name(directive, rest.strip())
-        else:
-            end = self._definition_end(at)
-            text = self.text[at:end].rstrip().rstrip(";").rstrip()
-            kind = self.word(at)
-            name = _definition_name(kind, text)
-        start, stop = at + self.base, at + self.base + len(text)
+        found, end = self.definition(at)
         if self.config or self.imports or self.items:
-            self.report(_C_FIRST, start, stop)
-        self.preamble.append(CDefinition(text, kind, name, start, stop))
+            self.report(_C_FIRST, found.start, found.end)
+        self.preamble.append(found)
         return end
-
-    def _is_definition(self, at: int) -> bool:
-        # "struct x {", "enum __attribute__((packed)) {", "struct x;", "typedef ...;", but not
-        # "struct:probe {".
-        if self.word(at) == "typedef":
-            return True
-        at = self.skip_layout(at + len(self.word(at)))
-        while at < self.length:
-            char = self.text[at]
-            if char == "{" or char == ";":
-                return True
-            if char in IDENT_START:
-                at += len(self.word(at))
-            elif char == "(":
-                at = self._balanced(at)
-            else:
-                return False
-            at = self.skip_layout(at)
-        return False
-
-    def _definition_end(self, at: int) -> int:
-        # Behind the ";", or behind the "}" and its attributes where the ";" is left out.
-        start, is_typedef = at, self.word(at) == "typedef"
-        while at < self.length:
-            char = self.text[at]
-            if char == ";":
-                return at + 1
-            if char == "{":
-                at = self._balanced(at)
-                if not is_typedef:
-                    return self._attributes_end(at)
-            elif char == "/" or char in LAYOUT:
-                at = max(self.skip_layout(at), at + 1)
-            else:
-                at += 1
-        word = self.word(start)
-        start += self.base
-        self.report(f"expected ';' to end this {word}", start, start + len(word))
-        return at
-
-    def _attributes_end(self, at: int) -> int:
-        behind = self.skip_layout(at)
-        while self.word(behind) == "__attribute__":
-            at = self.skip_layout(behind + len("__attribute__"))
-            if not self.text.startswith("((", at):
-                start = at + self.base
-                self.report("__attribute__ syntax error, expected '(('", start, start + 1)
-                return at
-            at = self._balanced(at, "__attribute__ syntax error, mismatched '(' and ')'")
-            behind = self.skip_layout(at)
-        return behind + 1 if self.text[behind] == ";" else at
-
-    def _balanced(self, at: int, message: str = "") -> int:
-        # Behind the bracket that closes the one at this offset; comments do not count.
-        start, depth = at, 0
-        while at < self.length:
-            char = self.text[at]
-            if char in "([{":
-                depth += 1
-            elif char in ")]}":
-                depth -= 1
-                if depth == 0:
-                    return at + 1
-            elif char == "/":
-                at = max(self.skip_layout(at), at + 1)
-                continue
-            at += 1
-        bracket = self.text[start]
-        if not message:
-            message = f"no '{_CLOSING[bracket]}' for this '{bracket}'"
-        self.report(message, start + self.base, start + self.base + 1)
-        return at
-
-    def _directive_end(self, at: int) -> int:
-        end = self._line_end(at)
-        while self.text[:end].rstrip("\r\n").endswith("\\") and end < self.length:
-            end = self._line_end(end)
-        return end
-
-    def _line_end(self, at: int) -> int:
-        newline = self.text.find("\n", at)
-        return newline + 1 if newline >= 0 else self.length
 
     # config and imports
 
@@ -310,7 +196,7 @@ class _Parser(StatementParser):
             self.imports.append(self.import_())
         except Resync:
             # Nothing but this one line is damaged.
-            return self._line_end(self.start - self.base)
+            return self.line_end(self.start - self.base)
         return self.end - self.base
 
     # macros, functions, maps
@@ -516,32 +402,6 @@ def _macro_names(text: str) -> set[str]:
     return names
 
 
-def _directive_name(directive: str, rest: str) -> str:
-    if directive == "include":
-        return rest.strip('<>"')
-    end = 0
-    while end < len(rest) and (rest[end].isalnum() or rest[end] == "_"):
-        end += 1
-    return rest[:end]
-
-
-def _definition_name(kind: str, text: str) -> str:
-    # The last word before the body, or, of a typedef, the last word of all.
-    head = text if kind == "typedef" else text.partition("{")[0]
-    depth, words, word = 0, [""], ""
-    for char in head + " ":
-        if char.isalnum() or char == "_":
-            word += char
-            continue
-        if word and depth == 0:
-            words.append(word)
-        word = ""
-        depth += (char in "([{") - (char in ")]}")
-    return "" if words[-1] in (kind, "__attribute__") else words[-1]
-
-
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
-_C_WORDS = frozenset(("struct", "union", "enum", "typedef"))
 _ITEMS = {
     "config": _Parser._config,
     "import": _Parser._root_import,
