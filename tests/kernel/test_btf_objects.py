@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from bpflens.errors import Error, NotFound, SyscallError, VerifierError
-from bpflens.kernel import bpf, info
+from bpflens.kernel import bpf, feature, info
 from bpflens.kernel.probe import BTF_INT, btf_blob
 from bpflens.objects import btf, iterate, pin
 from bpflens.objects.btf import Btf
@@ -131,6 +131,7 @@ def test_pinning_elsewhere_says_why(tmp_path):
 
 
 def test_a_pin_is_found_relative_to_a_directory(bpffs):
+    feature.feature("path_fd").require()
     directory = os.open(bpffs, os.O_PATH | os.O_DIRECTORY)
     try:
         with Map.create("array", key_size=4, value_size=4) as made:

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from bpflens.errors import SyscallError, VerifierError
-from bpflens.kernel import bpf, info
+from bpflens.kernel import bpf, feature, info
 from bpflens.objects.btf import Btf
 from bpflens.objects.map import Map
 from bpflens.objects.program import Program, Statistics
@@ -114,8 +114,12 @@ def test_a_packet_program_may_be_given_too_little(program):
 
 
 def test_a_syscall_program_changes_its_context():
-    # *(u32 *)(r1 + 0) = 77; r0 = 0; exit
-    code = struct.pack("=BBhi", 0x62, 1, 0, 77) + struct.pack("=BBhi", 0xB7, 0, 0, 5) + EXIT
+    # r0 = 77; *(u32 *)(r1 + 0) = r0; r0 = 5; exit
+    code = b"".join(
+        struct.pack("=BBhi", *fields)
+        for fields in ((0xB7, 0, 0, 77), (0x63, 1, 0, 0), (0xB7, 0, 0, 5))
+    )
+    code += EXIT
     with Program.load(BPF_PROG_TYPE_SYSCALL, code, flags=BPF_F_SLEEPABLE) as program:
         run = program.test_run(ctx=bytes(8))
         assert run.retval == 5
@@ -166,6 +170,7 @@ def test_a_map_is_bound_to_a_program(program):
 
 
 def test_a_program_without_output_has_an_empty_stream(program):
+    feature.feature("prog_streams").require()
     assert program.read_stream() == b""
 
 

@@ -421,6 +421,8 @@ _ROWS: tuple[_Row, ...] = (
     ("run_time_stats", "5.8", _stats, "statistics while a descriptor is open"),
     ("token", "6.9", _answers(lambda: bpf.token_create(_BAD_FD & 0xFFFFFFFF)),
      "BPF handed down to a user namespace"),
+    ("path_fd", "6.5", _answers(lambda: bpf.obj_get("x", path_fd=_BAD_FD)),
+     "pins relative to an open directory"),
     ("prog_streams", "6.17",
      _answers(lambda: bpf.prog_stream_read(_BAD_FD & 0xFFFFFFFF, 1, Buffer(8))),
      "output of a program, read by descriptor"),

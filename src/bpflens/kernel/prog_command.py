@@ -255,7 +255,8 @@ def prog_test_run(
     result, answer = send_and_read(
         BPF_PROG_TEST_RUN, _A_TEST, prog_fd, 0, len(data), data_size_out, address_or_null(data),
         data_out.address if data_size_out else 0, repeat, 0, len(ctx), ctx_size_out,
-        ctx_in.address if ctx else 0, ctx_out.address if ctx_size_out else 0, flags, cpu, batch_size,
+        ctx_in.address if ctx else 0, ctx_out.address if ctx_size_out else 0, flags, cpu,
+        batch_size,
     )  # fmt: skip
     check(result, "BPF_PROG_TEST_RUN", fd=prog_fd, data_size=len(data))
     return TestRun(

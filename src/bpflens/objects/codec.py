@@ -42,6 +42,8 @@ class Codec:
 
         Raises ValueError for a value that does not fit, TypeError for what cannot be encoded.
         """
+        if type(value) is int:
+            return self._encode_int(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             if len(value) != self.size:
                 raise ValueError(f"{len(value)} bytes where {self.size} are wanted")
@@ -86,7 +88,10 @@ class StructCodec(Codec):
         return fields[0] if self._single else fields
 
     def _encode_int(self, value: int) -> bytes:
-        return self._pack((value,))
+        try:
+            return self._form.pack(value)
+        except struct.error:
+            return self._pack((value,))
 
     def _encode(self, value: object) -> bytes:
         return self._pack(value if isinstance(value, (tuple, list)) else (value,))

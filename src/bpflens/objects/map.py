@@ -119,8 +119,12 @@ class Map(Handle):
         btf_fd: int = 0,
         btf_key_type_id: int = 0,
         btf_value_type_id: int = 0,
+        btf_vmlinux_value_type_id: int = 0,
+        value_type_btf_obj_fd: int = 0,
         map_extra: int = 0,
         numa_node: int | None = None,
+        ifindex: int = 0,
+        token_fd: int = 0,
     ) -> Self:
         """Create a map of a type (number or name) or after a :class:`~bpflens.spec.MapSpec`.
 
@@ -141,7 +145,11 @@ class Map(Handle):
             btf_fd=btf_fd,
             btf_key_type_id=btf_key_type_id,
             btf_value_type_id=btf_value_type_id,
+            btf_vmlinux_value_type_id=btf_vmlinux_value_type_id,
+            value_type_btf_obj_fd=value_type_btf_obj_fd,
             map_extra=map_extra,
+            ifindex=ifindex,
+            token_fd=token_fd,
         )
         return cls(fd, key=key, value=value)
 
@@ -308,13 +316,13 @@ class Map(Handle):
         """
         self.update_raw(self.key_codec.encode(key), self.encode_value(value), flags=flags)
 
-    def decode_value(self, raw: bytes | memoryview) -> Any:
+    def decode_value(self, raw: bytes | memoryview, offset: int = 0) -> Any:
         """Turn the bytes of a value into what :meth:`lookup` returns."""
         codec = self.value_codec
         if not self.per_cpu:
-            return codec.decode(raw, 0)
+            return codec.decode(raw, offset)
         step = codec.size + self._padding
-        return [codec.decode(raw, at) for at in range(0, step * self._cpus, step)]
+        return [codec.decode(raw, at) for at in range(offset, offset + self.stride, step)]
 
     def encode_value(self, value: object) -> bytes:
         """Turn a value into the bytes that the kernel stores."""
@@ -407,9 +415,17 @@ class Map(Handle):
             return default
 
     def keys(self) -> Iterator[Any]:
-        """Yield every key."""
+        """Yield every key, read in blocks."""
         decode = self.key_codec.decode
-        return (decode(key, 0) for key in _batch.keys(self.fd, self.info.key_size))
+        if self.info.type in _FD_TYPES:
+            # Not all of them can be read, but all can be walked.
+            for key in _batch.keys(self.fd, self.info.key_size):
+                yield decode(key, 0)
+            return
+        size = self.info.key_size
+        for keys, _, count in self.blocks():
+            for at in range(0, count * size, size):
+                yield decode(keys, at)
 
     def values(self) -> Iterator[Any]:
         """Yield every value."""
@@ -417,9 +433,11 @@ class Map(Handle):
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Yield ``(key, value)`` of every entry, read in blocks."""
-        decode_key, decode_value = self.key_codec.decode, self.decode_value
-        for key, value in self.items_raw():
-            yield decode_key(key, 0), decode_value(value)
+        decode_key, size, stride = self.key_codec.decode, self.info.key_size, self.stride
+        decode_value = self.decode_value if self.per_cpu else self.value_codec.decode
+        for keys, values, count in self.blocks():
+            for at in range(count):
+                yield decode_key(keys, at * size), decode_value(values, at * stride)
 
     def update(self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
         """Store many entries, in blocks where the kernel can."""
