@@ -71,7 +71,7 @@ int first(struct __sk_buff *skb)
 SEC("socket")
 int second(struct __sk_buff *skb)
 {
-	return hidden_add(start, greeting[skb->len & 3]);
+	return hidden_add(start, greeting[skb->mark & 3]);
 }
 
 SEC("?tc")

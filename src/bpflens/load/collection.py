@@ -33,15 +33,14 @@ from bpflens.uapi.bpf import BPF_PROG_TYPE_STRUCT_OPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
     from bpflens.btf import Btf
+    from bpflens.load.core_relocation import CoreRelocations
     from bpflens.load.struct_ops import StructOps
     from bpflens.spec import MapSpec, ObjectSpec, ProgramSpec
-
-    Core = Callable[[ProgramSpec, bytearray, int, int], None]
 
 __all__ = ["Loaded", "load_object"]
 
@@ -139,8 +138,8 @@ def _chosen(spec: ObjectSpec, names: Iterable[str] | None) -> list[ProgramSpec]:
 class _Loading:
     # One run of load_object: what is shared between its steps.
 
-    __slots__ = ("_local", "loaded", "log_level", "pin_directory", "reuse", "spec", "tables",
-                 "targets")  # fmt: skip
+    __slots__ = ("_core", "_local", "loaded", "log_level", "pin_directory", "reuse", "spec",
+                 "tables", "targets")  # fmt: skip
 
     def __init__(
         self, spec: ObjectSpec, reuse: Mapping[str, Map], pin_directory: str, log_level: int
@@ -153,6 +152,7 @@ class _Loading:
         self.targets: dict[str, MapTarget] = {}
         self.tables: dict[str, StructOps] = {}
         self._local: Btf | None = None
+        self._core: CoreRelocations | None = None
 
     def run(
         self,
@@ -171,7 +171,8 @@ class _Loading:
         for name, map_spec in self.spec.maps.items():
             self._map(name, map_spec)
         symbols = KernelSymbols(self.spec.externs, self.local_types)
-        resolver = Resolver(self.targets, symbols.find, self._core(kernel_types))
+        self._core = self._core_relocations(kernel_types)
+        resolver = Resolver(self.targets, symbols.find, self._core.apply if self._core else None)
         for program, info in zip(programs, infos, strict=True):
             self._program(program, info, resolver, symbols, attach_to.get(program.name))
         self._fill()
@@ -184,7 +185,7 @@ class _Loading:
             self._local = Btf(self.spec.btf, pointer_size=8)
         return self._local
 
-    def _core(self, kernel_types: Btf | None) -> Core | None:
+    def _core_relocations(self, kernel_types: Btf | None) -> CoreRelocations | None:
         if not any(program.core for program in self.spec.programs.values()):
             return None
         local = self.local_types()
@@ -192,7 +193,7 @@ class _Loading:
             return None
         from bpflens.load.core_relocation import CoreRelocations
 
-        return CoreRelocations(local, kernel_types).apply
+        return CoreRelocations(local, kernel_types)
 
     # --- maps ---
 
@@ -266,6 +267,10 @@ class _Loading:
         symbols: KernelSymbols,
         target_program: Program | None,
     ) -> None:
+        if not spec.type and spec.section:
+            from bpflens.load.section_name import RULES
+
+            raise NotFound("program type for the section", spec.section, near(spec.section, RULES))
         log: list[str] | None = [] if self.log_level else None
         insns = patch(spec, resolver)
         fd = load_program(
@@ -278,6 +283,7 @@ class _Loading:
             fd_array=symbols.fd_array,
             log_level=self.log_level,
             log=log,
+            question=self._core.question if self._core else None,
         )
         self.loaded.programs[spec.name] = Program.from_fd(fd)
         if log is not None:

@@ -51,6 +51,14 @@ class CoreRelocations:
             problem = f"program {program.name}: {error.problem}"
             raise FormatError(error.what, problem, error.where) from None
 
+    def question(self, program: ProgramSpec, insn: int) -> str:
+        """Return what the relocation at an instruction asked for, "" if there is none there."""
+        for reloc in program.relocs:
+            if reloc.kind == "core" and reloc.insn == insn:
+                relo = program.core[reloc.addend]
+                return self._answers[relo.kind, relo.type_id, relo.access].where
+        return ""
+
     def _all(self) -> Relocator:
         if self._relocator is None:
             if self._target is not None:

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from bpflens.spec import ProgramSpec, Reloc
 
-__all__ = ["KernelTarget", "MapTarget", "Resolver", "near", "patch"]
+__all__ = ["MISSING_CALL", "KernelTarget", "MapTarget", "Resolver", "near", "patch"]
 
 _LD_IMM64 = 0x18
 _CALL = 0x85
-# A helper number that does not exist: a call of a weak kernel function that this kernel lacks
-# becomes this, which the verifier refuses only if the call can be reached.
-_MISSING_CALL = 2002000000
+#: A helper number that does not exist: a call of a weak kernel function that this kernel lacks
+#: becomes this, which the verifier refuses only if the call can be reached.
+MISSING_CALL = 2002000000
 
 _REGS_OFF_IMM = Struct("<BBhi")
 
@@ -193,7 +193,7 @@ def _kfunc(
 ) -> None:
     target = _kernel_target(reloc, resolver, "kernel function", call=True)
     if target is None:
-        _REGS_OFF_IMM.pack_into(insns, reloc.insn * 8, _CALL, 0, 0, _MISSING_CALL)
+        _REGS_OFF_IMM.pack_into(insns, reloc.insn * 8, _CALL, 0, 0, MISSING_CALL)
         return
     regs = BPF_PSEUDO_KFUNC_CALL << 4
     _REGS_OFF_IMM.pack_into(insns, reloc.insn * 8, _CALL, regs, target.fd_index, target.btf_id)

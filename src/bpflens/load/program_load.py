@@ -13,15 +13,19 @@ import errno
 
 from bpflens.errors import SyscallError, VerifierError
 from bpflens.kernel import bpf
+from bpflens.load.patch import MISSING_CALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bpflens.load.attach_target import AttachTarget
     from bpflens.spec import LineInfo, ProgramSpec
 
 __all__ = ["load_program", "source_of"]
+
+# The helper that does not exist which bpflens.btf.core_patch puts where CO-RE finds nothing.
+POISON = 0xBAD2310
 
 
 def load_program(
@@ -35,11 +39,13 @@ def load_program(
     fd_array: bytes = b"",
     log_level: int = 0,
     log: list[str] | None = None,
+    question: Callable[[ProgramSpec, int], str] | None = None,
 ) -> int:
     """Load the program and return its file descriptor.
 
     The kernel is asked without a log first (it is cheaper), and with one when it refuses or when
-    ``log_level`` says so; the lines are appended to ``log``.
+    ``log_level`` says so; the lines are appended to ``log``. ``question`` tells what a CO-RE
+    relocation at an instruction asked the kernel's types for.
     Raises :class:`~bpflens.errors.VerifierError` with the place in the source, or
     :class:`~bpflens.errors.SyscallError` where the verifier was not reached.
     """
@@ -65,7 +71,7 @@ def load_program(
             log=log,
         )
     except VerifierError as error:
-        raise _explained(error, spec) from None
+        raise _explained(error, spec, question) from None
     except SyscallError as error:
         error.command = f"loading program {spec.name} ({error.command})"
         raise
@@ -80,11 +86,37 @@ def source_of(lines: Sequence[LineInfo], insn: int) -> LineInfo | None:
     return best
 
 
-def _explained(error: VerifierError, spec: ProgramSpec) -> VerifierError:
+def _explained(
+    error: VerifierError, spec: ProgramSpec, question: Callable[[ProgramSpec, int], str] | None
+) -> VerifierError:
     from bpflens.asm.verifier_log import parse
 
     number = error.errno or errno.EINVAL
     log = parse(error.log)
     line = source_of(spec.lines, log.insn) if log.insn is not None else None
     source = (line.file, line.line, line.column, line.text) if line else None
-    return VerifierError(number, spec.name, error.log, log.insn, source)
+    lines = list(error.log)
+    if log.insn is not None:
+        reason = _missing(log.error, spec, log.insn, question)
+        if reason:
+            lines.append(reason)
+    return VerifierError(number, spec.name, lines, log.insn, source)
+
+
+# What this kernel lacks, where the verifier reached an instruction that was made invalid for it.
+def _missing(
+    complaint: list[str],
+    spec: ProgramSpec,
+    insn: int,
+    question: Callable[[ProgramSpec, int], str] | None,
+) -> str:
+    text = " ".join(complaint)
+    if str(POISON) in text and question is not None:
+        asked = question(spec, insn)
+        if asked:
+            return f"the kernel's types have no answer to the CO-RE relocation {asked}"
+    if str(MISSING_CALL) in text:
+        for reloc in spec.relocs:
+            if reloc.kind == "kfunc" and reloc.insn == insn:
+                return f"this kernel has no function {reloc.name}"
+    return ""
