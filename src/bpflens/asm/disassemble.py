@@ -142,7 +142,7 @@ def _jump(insn: Instruction, reg: str, call_name: Namer | None) -> str:
     if op == 0x05:
         return f"(05) goto pc{off:+d}"
     if op == 0x0D:
-        # Since Linux 6.19 ("bpf, x86: add support for indirect jumps").
+        # An indirect jump, newer than 6.18; its targets are in a map of type insn_array.
         return f"(0d) gotox r{insn.dst}"
     if op == 0xE5 and insn.src == 0:
         return f"(e5) may_goto pc{off:+d}"
