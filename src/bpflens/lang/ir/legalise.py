@@ -38,7 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpflens.lang.ir.ops import Operand
 
-__all__ = ["CALL_KINDS", "COMMUTATIVE", "legalise", "signed"]
+__all__ = ["CALL_KINDS", "COMMUTATIVE", "legalise", "rematerial", "signed"]
 
 #: Kinds that overwrite the registers r0 to r5.
 CALL_KINDS = frozenset(("call", "kfunc", "call_func"))
@@ -83,8 +83,8 @@ class _Legaliser:
         self.out: list[Op] = []
         # Registers that hold a constant, or a clone of a rematerialised one, in this stretch of
         # the block; none of them is worth keeping across a call.
-        self.cache: dict[Reg | int, Reg] = {}
-        self.material = _rematerial(fn)
+        self.cache: dict[Reg | int | str, Reg] = {}
+        self.material = rematerial(fn)
 
     def block(self, block: Block) -> None:
         self.out = []
@@ -128,7 +128,7 @@ class _Legaliser:
             op = self.material.get(arg)
             if op is None:
                 return arg
-            key: Reg | int = arg
+            key: Reg | int | str = arg
             if op.kind == "const":
                 assert type(op.args[0]) is int
                 key = signed(op.args[0])
@@ -250,6 +250,8 @@ class _Legaliser:
                 assert type(base) is Slot
                 if not 0 <= op.off <= base.size - op.size:
                     raise IrError(f"{self.fn.name}: {op!r}: outside of {base}")
+            elif place is not None and place.kind == "map_value":
+                base = self.map_value(op, place)
             elif not -0x8000 <= op.off <= 0x7FFF:
                 base = self.emit_alu(
                     "add", self.reg(base, op.pos), self.imm(op.off, 64, op.pos), 64, op.pos
@@ -274,6 +276,19 @@ class _Legaliser:
             self.append(op, base, op.args[-1] if op.op == "cmpxchg" else 0)
         else:
             self.out.append(op)
+
+    def map_value(self, op: Op, place: Op) -> Reg:
+        """The beginning of a map's value, so that all accesses to it can share one register."""
+        if not 0 <= place.off + op.off <= 0x7FFF:
+            base = op.args[0]
+            return self.reg(base, op.pos)
+        op.off += place.off
+        name = str(place.ref)
+        found = self.cache.get(name)
+        if found is None:
+            found = self.cache[name] = self.fn.new()
+            self.out.append(Op("map_value", found, [], ref=name, pos=op.pos))
+        return found
 
     def other(self, op: Op) -> None:
         kind, pos = op.kind, op.pos
@@ -326,8 +341,8 @@ class _Legaliser:
             term.args = [self.in_place(term.args[0])]
 
 
-def _rematerial(fn: Function) -> dict[Reg, Op]:
-    """Registers whose only definition depends on nothing."""
+def rematerial(fn: Function) -> dict[Reg, Op]:
+    """Return the registers whose only definition depends on nothing, and that definition."""
     material: dict[Reg, Op] = {}
     many: set[Reg] = set(fn.params)
     seen: set[Reg] = set(fn.params)

@@ -26,7 +26,7 @@ from bisect import bisect_left, bisect_right
 
 from bpflens.lang.ir.flow import liveness, loop_depths, predecessors, reverse_postorder
 from bpflens.lang.ir.frame import layout
-from bpflens.lang.ir.legalise import CALL_KINDS, COMMUTATIVE
+from bpflens.lang.ir.legalise import CALL_KINDS, COMMUTATIVE, rematerial
 from bpflens.lang.ir.ops import Block, Function, IrError, Op, Reg, Slot, Terminator
 
 TYPE_CHECKING = False
@@ -387,9 +387,8 @@ def _spill(
     A comparison bounds what was loaded, not what is in the slot; so on both ways out of a branch
     the register is stored back, for the verifier only.
     """
-    moved = {reg: homes.get(reg) or fn.slot(8, 8, "spill") for reg in failed}
-    again = {reg for reg in failed if reg in homes}
-    worker = _Spiller(fn, moved, again, homes, tiny)
+    worker = _Spiller(fn, failed, homes, tiny)
+    moved = worker.moved
     stores = [
         Op("store", None, [moved[param], worker.replace(fn, number)], size=8)
         for number, param in enumerate(fn.params)
@@ -413,19 +412,22 @@ def _spill(
 
 
 class _Spiller:
-    __slots__ = ("again", "bounded", "cache", "fn", "homes", "moved", "out", "seeds", "tiny")
+    __slots__ = (
+        "again", "bounded", "cache", "fn", "homes", "material", "moved", "out", "seeds", "tiny",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        fn: Function,
-        moved: dict[Reg, Slot],
-        again: set[Reg],
-        homes: dict[Reg, Slot],
-        tiny: set[Reg],
+        self, fn: Function, failed: list[Reg], homes: dict[Reg, Slot], tiny: set[Reg]
     ) -> None:
         self.fn = fn
-        self.moved = moved
-        self.again = again
+        #: Those that are cheaper to compute again, and how.
+        self.material = {reg: op for reg, op in rematerial(fn).items() if reg in set(failed)}
+        self.moved = {
+            reg: homes.get(reg) or fn.slot(8, 8, "spill")
+            for reg in failed
+            if reg not in self.material
+        }
+        self.again = {reg for reg in self.moved if reg in homes}
         self.homes = homes
         self.tiny = tiny
         self.cache: dict[Reg, Reg] = {}
@@ -446,6 +448,8 @@ class _Spiller:
         self.out = out
         self.cache = dict(self.seeds.get(block, ())) if one_way_in else {}
         for op in block.ops:
+            if op.dst in self.material:
+                continue
             home = self._home_of(op)
             if home is not None and self._is_transfer(op, home):
                 continue
@@ -472,7 +476,7 @@ class _Spiller:
 
     def _bound(self, block: Block, term: Terminator, compared: list[Operand]) -> None:
         for reg, fresh in zip(compared, term.args, strict=True):
-            if type(reg) is Reg and type(fresh) is Reg and reg is not fresh:
+            if reg in self.moved and type(reg) is Reg and type(fresh) is Reg:
                 self.bounded.append((block, reg, fresh))
                 if fresh not in self.tiny:
                     for target in term.targets:
@@ -492,7 +496,7 @@ class _Spiller:
     def _argument(self, arg: Operand) -> Operand:
         if type(arg) is Reg and arg in self.moved:
             return self.cache.get(arg) or Op("load", None, [self.moved[arg]], size=8)
-        return arg
+        return self.material.get(arg, arg) if type(arg) is Reg else arg
 
     def _operands(self, args: list[Operand], pos: int) -> None:
         loaded: dict[Reg, Reg] = {}
@@ -503,6 +507,11 @@ class _Spiller:
                     found = loaded[arg] = self._fresh(arg)
                     self.out.append(Op("load", found, [self.moved[arg]], size=8, pos=pos))
                 args[number] = found
+            elif type(arg) is Reg and arg in self.material:
+                op = self.material[arg]
+                args[number] = found = self.fn.new()
+                self.tiny.add(found)
+                self.out.append(Op(op.kind, found, op.args, off=op.off, ref=op.ref, pos=pos))
 
     def _fresh(self, reg: Reg) -> Reg:
         fresh = self.fn.new()

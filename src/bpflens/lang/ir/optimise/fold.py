@@ -36,6 +36,10 @@ __all__ = ["run"]
 _COMMUTATIVE = frozenset(("add", "mul", "and", "or", "xor"))
 _ADDRESSED = frozenset(("load", "store", "atomic"))
 _EXTENSIONS = frozenset(("neg", "bswap", "sext", "zext"))
+_NUMBERS = frozenset(("const", "bool", "neg", "bswap", "sext", "zext"))
+# ktime_get_ns, get_smp_processor_id, get_current_pid_tgid, get_current_uid_gid,
+# get_current_cgroup_id: numbers, never pointers.
+_NUMBER_HELPERS = frozenset((5, 8, 14, 15, 80))
 # x op 0 == x
 _ZERO_IS_NEUTRAL = frozenset(("add", "sub", "or", "xor", "lsh", "rsh", "arsh"))
 _MASK64 = (1 << 64) - 1
@@ -226,6 +230,17 @@ class _Folder:
         """Whether an operand has the same value wherever it is known at all."""
         return type(arg) is int or arg in self.definition
 
+    def is_number(self, arg: Operand) -> bool:
+        """Whether an operand, assigned once, is no pointer: of those halves are taboo."""
+        op = self.definition.get(arg) if type(arg) is Reg else None
+        if op is None:
+            return False
+        if op.kind == "alu":
+            return op.op not in ("add", "sub") or op.size == 32
+        if op.kind == "load":
+            return op.size < 8
+        return op.kind in _NUMBERS or (op.kind == "call" and op.ref in _NUMBER_HELPERS)
+
     # operations
 
     def alu(self, op: Op) -> None:
@@ -328,8 +343,28 @@ class _Folder:
         ):
             self.become(op, "move", arg)
 
+    def stored(self, op: Op) -> None:
+        """Leave out what only changes bits that are not stored."""
+        value = op.args[1]
+        source = self.definition.get(value) if type(value) is Reg else None
+        if source is None or op.size == 8:
+            return
+        bits = 8 * op.size
+        if source.kind in ("zext", "sext"):
+            covered = source.size >= bits
+        elif source.kind == "alu" and source.op == "and":
+            mask = source.args[1]
+            covered = type(mask) is int and not ~mask & (1 << bits) - 1
+        else:
+            return
+        if covered and self.is_number(source.args[0]):
+            op.args[1] = source.args[0]
+            self.changed = True
+
     def address(self, op: Op) -> None:
         base = op.args[0]
+        if op.kind == "store":
+            self.stored(op)
         if type(base) is not Reg:
             return
         source = self.definition.get(base)
@@ -416,7 +451,7 @@ class _Folder:
         if (
             source is not None
             and source.size == 32
-            and self.is_fixed(source.args[0])
+            and self.is_number(source.args[0])
             and (size == 32 or not b & _MASK64 & ~0xFFFFFFFF)
         ):
             self.changed = True
@@ -437,6 +472,12 @@ class _Folder:
                 self.changed = True
         if term.kind != "branch":
             return
+        if term.op == "eq" and args[1] == 0:
+            source = self.only_use(args[0], "alu")
+            if source is not None and source.op == "and":
+                # "No bit of these" has no instruction, "any bit of these" has.
+                term.op = "ne"
+                term.targets.reverse()
         term.op, term.args, term.size = self.compare(term.op, args, term.size)
         a, b = term.args
         taken: bool
