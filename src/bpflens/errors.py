@@ -46,6 +46,8 @@ __all__ = [
 
 # include/linux/errno.h: the kernel's own range, which user space headers do not name.
 _KERNEL_ERRNO = {
+    # One number with two names; Python's choice is the one that the kernel does not use.
+    95: "EOPNOTSUPP",
     512: "ERESTARTSYS",
     513: "ERESTARTNOINTR",
     514: "ERESTARTNOHAND",
@@ -58,7 +60,7 @@ _KERNEL_ERRNO = {
 
 def errno_name(number: int) -> str:
     """Return the name of an errno value (``13`` → ``"EACCES"``), or ``"errno N"`` if unknown."""
-    return _errno.errorcode.get(number) or _KERNEL_ERRNO.get(number) or f"errno {number}"
+    return _KERNEL_ERRNO.get(number) or _errno.errorcode.get(number) or f"errno {number}"
 
 
 class Error(Exception):

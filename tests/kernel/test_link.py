@@ -120,8 +120,10 @@ def test_a_raw_tracepoint_carries_a_cookie(counter):
         Link.raw_tracepoint(program, "sys_enter", cookie=5) as link,
     ):
         os.getppid()
-        assert link.info.cookie == 5
         assert counter[0][1] == 5
+        if not link.info.cookie:
+            raise NotSupported("the cookie in the info of raw tracepoint links", "6.16")
+        assert link.info.cookie == 5
 
 
 def test_a_tracepoint_that_is_not_there_is_named(counter):

@@ -133,7 +133,29 @@ def _forbidden(command: str, context: dict[str, object]) -> _Reason:
     return "all capabilities are there; a security module or seccomp filter may forbid it", ""
 
 
+def _left_out(context: dict[str, object]) -> _Reason:
+    # The option that this kernel was built without, if that is what stands in the way.
+    from bpflens.kernel.option import absent
+    from bpflens.uapi.bpf import ATTACH_TYPE_NAMES
+
+    number = context.get("attach_type")
+    known = isinstance(number, int) and number < len(ATTACH_TYPE_NAMES)
+    attach = ATTACH_TYPE_NAMES[number] if isinstance(number, int) and known else ""
+    for kind, name in (
+        ("program type", _type_name("prog_type", context)),
+        ("map type", _type_name("map_type", context)),
+        ("attach type", attach),
+    ):
+        option = absent(kind, name) if name else ""
+        if option:
+            return f"this kernel was built without {option}, which {name} needs", ""
+    return "", ""
+
+
 def _invalid(command: str, context: dict[str, object]) -> _Reason:
+    left_out = _left_out(context)
+    if left_out[0]:
+        return left_out
     if "PROG_LOAD" in command:
         return (
             "this kernel does not know the program type, attach type, a flag or an instruction",
@@ -187,6 +209,9 @@ def _exists(command: str, context: dict[str, object]) -> _Reason:
 
 
 def _not_supported(command: str, context: dict[str, object]) -> _Reason:
+    left_out = _left_out(context)
+    if left_out[0]:
+        return left_out
     if "TEST_RUN" in command:
         return "programs of this type cannot be test run", ""
     if "MAP_" in command:

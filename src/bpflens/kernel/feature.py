@@ -62,7 +62,7 @@ class Feature:
     def require(self) -> None:
         """Raise :class:`~bpflens.errors.NotSupported` unless the kernel has it."""
         if not self:
-            raise NotSupported(self.name, self.since, self.why)
+            raise NotSupported(self.name, self.since, self.why or _left_out(self.name))
 
     def forget(self) -> None:
         """Probe anew when next asked."""
@@ -71,6 +71,13 @@ class Feature:
     def __repr__(self) -> str:
         known = {True: "yes", False: "no", None: "not probed"}[self._answer]
         return f"<Feature {self.name}: {known}>"
+
+
+def _left_out(name: str) -> str:
+    from bpflens.kernel.option import absent
+
+    option = absent("feature", name)
+    return f"this kernel was built without {option}" if option else ""
 
 
 _made: dict[object, Feature] = {}

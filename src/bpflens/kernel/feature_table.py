@@ -33,7 +33,7 @@ from bpflens.asm.instruction import (
     movsx64,
     st,
 )
-from bpflens.errors import SyscallError
+from bpflens.errors import NotSupported, SyscallError
 from bpflens.kernel import bpf, link, perf
 from bpflens.kernel import feature as _feature
 from bpflens.kernel import probe as p
@@ -114,6 +114,13 @@ def _global_data() -> bool:
     )
 
 
+def _as(other: Feature) -> bool:
+    # The answer of another feature, and its reason with it.
+    if not other and other.why:
+        raise NotSupported(other.name, "", other.why)
+    return bool(other)
+
+
 # --- maps ---------------------------------------------------------------------------------------
 
 
@@ -164,7 +171,7 @@ def _mmapable() -> bool:
 
 
 def _map(map_type: int) -> _Probe:
-    return lambda: bool(_feature.map_type(map_type))
+    return lambda: _as(_feature.map_type(map_type))
 
 
 # --- programs and their attachment ----------------------------------------------------------------
@@ -173,7 +180,7 @@ _BAD_FD = -1
 
 
 def _program(prog_type: int) -> _Probe:
-    return lambda: bool(_feature.prog_type(prog_type))
+    return lambda: _as(_feature.prog_type(prog_type))
 
 
 def _tracing(attach_type: int) -> _Probe:
@@ -185,7 +192,7 @@ def _tracing(attach_type: int) -> _Probe:
 
 
 def _lsm() -> bool:
-    if not _feature.prog_type(u.BPF_PROG_TYPE_LSM):
+    if not _as(_feature.prog_type(u.BPF_PROG_TYPE_LSM)):
         return False
     # Programs load where BPF is not among the active modules, and are then never called.
     try:
@@ -196,7 +203,7 @@ def _lsm() -> bool:
 
 
 def _helper(prog_type: int, number: int) -> _Probe:
-    return lambda: bool(_feature.helper(prog_type, number))
+    return lambda: _as(_feature.helper(prog_type, number))
 
 
 def _kfunc(name: str) -> _Probe:
