@@ -25,8 +25,10 @@ int by_uprobe(void *ctx) { COUNT(3); return 0; }
 SEC("uretprobe/libc.so.6:rand")
 int by_uretprobe(void *ctx) { COUNT(4); return 0; }
 
+#ifndef OLD_LIBBPF
 SEC("uprobe.multi/libc.so.6:?rand")
 int by_uprobe_multi(void *ctx) { COUNT(5); return 0; }
+#endif
 
 struct seq_file;
 struct bpf_iter_meta { struct seq_file *seq; } CORE;

@@ -1,6 +1,8 @@
 /* The few macros and helpers that the test programs use: no libbpf is needed to build them. */
 #pragma once
 
+/* OLD_LIBBPF leaves out what the libbpf that Debian 12 has does not know. */
+
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;

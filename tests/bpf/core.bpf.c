@@ -94,6 +94,7 @@ int ask(void *ctx)
 	return 0;
 }
 
+#ifndef OLD_LIBBPF
 SEC("?raw_tp/sys_enter")
 int unguarded(void *ctx)
 {
@@ -104,3 +105,4 @@ int unguarded(void *ctx)
 	out.guarded = value;
 	return 0;
 }
+#endif

@@ -50,8 +50,10 @@ int ask(struct __sk_buff *skb)
 	while ((number = bpf_iter_num_next(&it)))
 		out.sum += *number;
 	bpf_iter_num_destroy(&it);
+#ifndef OLD_LIBBPF
 	out.missing_function = !bpf_no_such_kfunc;
 	if (bpf_no_such_kfunc)
 		out.sum = bpf_no_such_kfunc(1);
+#endif
 	return 0;
 }

@@ -74,8 +74,10 @@ int second(struct __sk_buff *skb)
 	return hidden_add(start, greeting[skb->mark & 3]);
 }
 
+#ifndef OLD_LIBBPF
 SEC("?tc")
 int not_loaded(struct __sk_buff *skb)
 {
 	return 0;
 }
+#endif

@@ -15,10 +15,11 @@ Example::
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
-from bpflens.errors import FormatError, NotFound
+from bpflens.errors import FormatError, NotFound, SyscallError
 from bpflens.kernel import bpf
 from bpflens.load.attach_target import AttachTarget, target_of
 from bpflens.load.kernel_symbol import KernelSymbols
@@ -285,9 +286,22 @@ class _Loading:
             log=log,
             question=self._core.question if self._core else None,
         )
+        self._bind_constants(fd)
         self.loaded.programs[spec.name] = Program.from_fd(fd)
         if log is not None:
             self.loaded.logs[spec.name] = log
+
+    # Constants belong to a program even when no instruction reads them: tools find what an author
+    # says of it (`bpf_metadata_...`) in the maps of the program.
+    def _bind_constants(self, prog_fd: int) -> None:
+        for name, target in self.targets.items():
+            if name.startswith(".rodata"):
+                try:
+                    bpf.prog_bind_map(prog_fd, target.fd)
+                except SyscallError as error:
+                    # Since Linux 5.10 (ef15314aa5de "bpf: Add BPF_PROG_BIND_MAP syscall").
+                    if error.errno != errno.EINVAL:
+                        raise
 
     def _target(self, spec: ProgramSpec, program: Program | None) -> AttachTarget:
         if spec.type == BPF_PROG_TYPE_STRUCT_OPS:

@@ -39,6 +39,9 @@ _INSN = Packer("<BBhi")
 # kernel: a callback of bpf_throw() is named by a tag on the program's function.
 _EXCEPTION_TAG = "exception_callback:"
 
+# More than any program that the verifier takes (it allows 8 frames).
+_DEEPEST = 100
+
 
 class _Function:
     # A function of a code section: `start` and `size` in bytes.
@@ -227,32 +230,36 @@ class Linker:
 class _Linked:
     # One program with all the functions it uses, one behind the other.
 
-    __slots__ = ("_linker", "_queue", "_slots", "core", "funcs", "insns", "lines", "relocs")
+    __slots__ = ("_depth", "_linker", "_slots", "core", "funcs", "insns", "lines", "relocs")
 
     def __init__(self, linker: Linker, main: _Function) -> None:
         self._linker = linker
         self._slots: dict[tuple[int, int], int] = {}
-        self._queue: list[_Function] = []
         self.insns = bytearray()
         self.relocs: list[Reloc] = []
         self.funcs: list[tuple[int, str, int]] = []
         self.lines: list[LineInfo] = []
         self.core: list[CoreRelo] = []
+        self._depth = 0
         self._slot_of(main)
         callback = linker.exception_callback(main)
         if callback is not None:
             self._slot_of(callback)
-        while self._queue:
-            self._connect(self._queue.pop(0))
 
-    # Where a function begins; one that is new is appended with everything known about it.
+    # Where a function begins; one that is new is appended, and behind it what it calls in turn:
+    # the order that libbpf puts them in, so that a program has the same tag from either loader.
     def _slot_of(self, function: _Function) -> int:
         key = function.section.index, function.start
         slot = self._slots.get(key)
         if slot is None:
+            if self._depth == _DEEPEST:
+                problem = f"functions call each other more than {_DEEPEST} deep"
+                raise FormatError("object file", problem, function.section.name)
+            self._depth += 1
             slot = self._slots[key] = len(self.insns) // 8
             self._append(function, slot)
-            self._queue.append(function)
+            self._connect(function)
+            self._depth -= 1
         return slot
 
     def _append(self, function: _Function, slot: int) -> None:
