@@ -77,11 +77,14 @@ class EmittedProgram:
         self.funcs = funcs
 
 
-def emit(functions: Sequence[tuple[Function, Allocation]]) -> EmittedProgram:
-    """Emit functions into one stream; calls among them are resolved."""
+def emit(functions: Sequence[tuple[Function, Allocation]], cpu: int = 3) -> EmittedProgram:
+    """Emit functions into one stream; calls among them are resolved.
+
+    Jumps over more than 32767 instructions need version 4 of the instruction set.
+    """
     emitter = _Emitter()
     for fn, allocation in functions:
-        emitter.function(fn, allocation)
+        emitter.function(fn, allocation, cpu)
     emitter.resolve_calls()
     code = emitter.code
     return EmittedProgram(
@@ -109,7 +112,7 @@ class _Emitter:
         self.regs: dict[object, int] = {}
         self.frame: dict[object, int] = {}
 
-    def function(self, fn: Function, allocation: Allocation) -> None:
+    def function(self, fn: Function, allocation: Allocation, cpu: int) -> None:
         start = len(self.code)
         self.entries[fn] = start
         self.funcs.append((start, fn.name))
@@ -118,7 +121,9 @@ class _Emitter:
         self.body(fn, False)
         if self.resolve_jumps(False):
             return
-        # Too far for 16 bits: once more with the long form of everything.
+        if cpu < 4:
+            raise IrError(f"{fn.name}: a jump too far for version {cpu} of the instruction set")
+        # Once more with the long form of everything.
         del self.code[start:], self.positions[marks[0] :]
         del self.relocs[marks[1] :], self.calls[marks[2] :]
         self.body(fn, True)

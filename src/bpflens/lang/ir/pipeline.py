@@ -50,7 +50,7 @@ def compile_program(
     placed = [(fn, allocate(fn)) for fn in _used(functions)]
     if len(placed) > 1:
         _check_stack(placed)
-    return emit(placed)
+    return emit(placed, cpu)
 
 
 def _references(fn: Function) -> list[Function]:
