@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import threading
 
 import pytest
 
@@ -233,3 +234,47 @@ def test_closing_ends_the_map():
     os.close(fd)
     with pytest.raises(SyscallError):
         Map.from_id(id)
+
+
+def test_structs_are_dicts_where_btf_says_so():
+    # struct pair { int a; char name[12]; };
+    names = b"\0int\0char\0pair\0a\0name\0"
+    at = {name: names.index(b"\0" + name + b"\0") + 1 for name in names.split(b"\0") if name}
+    types = (
+        struct.pack("=4I", at[b"int"], 1 << 24, 4, 1 << 24 | 32)
+        + struct.pack("=4I", at[b"char"], 1 << 24, 1, 1 << 24 | 8)
+        + struct.pack("=6I", 0, 3 << 24, 0, 2, 1, 12)
+        + struct.pack("=3I", at[b"pair"], 4 << 24 | 2, 16)
+        + struct.pack("=3I", at[b"a"], 1, 0)
+        + struct.pack("=3I", at[b"name"], 3, 32)
+    )
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
+    with (
+        Btf.load(header + types + names) as btf,
+        Map.create(
+            "hash", key_size=4, value_size=16, max_entries=4, btf_fd=btf.fd, btf_key_type_id=1,
+            btf_value_type_id=4,
+        ) as people,
+    ):  # fmt: skip
+        people[1] = {"a": -5, "name": "someone"}
+        assert people[1] == {"a": -5, "name": "someone"}
+        assert people.lookup_raw(u32(1)) == struct.pack("=i12s", -5, b"someone")
+
+
+def test_threads_share_a_map_without_mixing_values():
+    with Map.create("hash", key="I", value="Q", max_entries=64) as shared:
+        wrong = []
+
+        def work(own):
+            for round in range(300):
+                shared[own] = own * 1000 + round
+                if shared[own] != own * 1000 + round:
+                    wrong.append(own)
+
+        threads = [threading.Thread(target=work, args=(own,)) for own in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert dict(shared.items()) == {own: own * 1000 + 299 for own in range(8)}
