@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from bpflens.asm.disassemble import disassemble
@@ -13,11 +12,12 @@ from bpflens.lang.ir.frame import FrameTooLarge
 from bpflens.lang.ir.ops import Function, IrError, Reg
 from bpflens.lang.ir.pipeline import compile_program
 from bpflens.spec import Reloc
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.ir.emit import EmittedProgram
     from collections.abc import Callable
+
+    from bpflens.lang.ir.emit import EmittedProgram
 
 
 def program(build: Callable[[Function, Builder], Reg | int | None], **named: int) -> EmittedProgram:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from bpflens.lang.ir.builder import Builder
@@ -10,8 +9,8 @@ from bpflens.lang.ir.ops import Function, Reg
 from bpflens.lang.ir.optimise import optimise
 from bpflens.lang.ir.optimise.arithmetic import compute, holds, sign_extend
 from bpflens.lang.ir.print import format_function
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -70,7 +70,7 @@ def allocate(fn: Function) -> Allocation:
         if not failed:
             frame, size = layout(fn)
             return Allocation(regs, frame, size)
-        _spill(fn, lifetimes.live_in, failed, homes, tiny)
+        _spill(fn, lifetimes, failed, homes, tiny)
     raise IrError(f"{fn.name}: no end to spilling")
 
 
@@ -239,7 +239,6 @@ def _coalesce(fn: Function, life: _Lifetimes) -> None:
         for reg in joined:
             leader[reg] = one
         members.setdefault(one, []).extend(joined)
-        # From now on the number of either names both.
         for reg in joined:
             life.same[reg.n] = one.n
     if not leader:
@@ -374,7 +373,7 @@ def _crosses(points: list[int], ranges: list[tuple[int, int]]) -> bool:
 
 def _spill(
     fn: Function,
-    live_in: dict[Block, int],
+    life: _Lifetimes,
     failed: list[Reg],
     homes: dict[Reg, Slot],
     tiny: set[Reg],
@@ -399,14 +398,18 @@ def _spill(
         worker.block(block, stores if block is fn.blocks[0] else [], len(preds[block]) == 1)
     for block, reg, fresh in worker.bounded:
         assert block.term is not None
+        names = 1 << reg.n
+        for n, same in life.same.items():
+            if same == reg.n:
+                names |= 1 << n
         for number, target in enumerate(block.term.targets):
-            if live_in[target] >> reg.n & 1:
+            if life.live_in[target] & names:
                 store = Op("store", None, [moved[reg], fresh], size=8, pos=block.term.pos)
                 if len(preds[target]) > 1:
                     between = fn.block("bounded", target.cold)
                     between.term = Terminator("jump", [], [target])
                     block.term.targets[number] = between
-                    live_in[between], preds[between] = live_in[target], [block]
+                    life.live_in[between], preds[between] = life.live_in[target], [block]
                     target = between
                 target.ops.insert(0, store)
 
