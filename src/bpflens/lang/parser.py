@@ -56,6 +56,8 @@ from bpflens.lang.recursion import roomy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bpflens.lang.diagnostic import Diagnostics
     from bpflens.lang.nodes import CDefinition, Expr, Import, Item
     from bpflens.lang.source import Source
@@ -76,9 +78,16 @@ def parse(source: Source, diagnostics: Diagnostics) -> Program:
     return roomy(_Parser(source, diagnostics).program)
 
 
-def parse_expression(source: Source, diagnostics: Diagnostics) -> Expr | None:
-    """Parse a text that holds one expression, such as a ``#define``; None after an error."""
-    return roomy(_Parser(source, diagnostics).only_expression)
+def parse_expression(
+    source: Source, diagnostics: Diagnostics, values: Iterable[str] = ()
+) -> Expr | None:
+    """Parse a text that holds one expression, such as a ``#define``; None after an error.
+
+    ``values`` are names that cannot be types, so that ``(name) - 1`` is no cast.
+    """
+    parser = _Parser(source, diagnostics)
+    parser.macro_names.update(values)
+    return roomy(parser.only_expression)
 
 
 class _Parser(StatementParser, DefinitionParser):
