@@ -86,7 +86,9 @@ def _lower_variant(
     lowering = FunctionLowering(context, resources, variant, name)
     lowering.run()
     emitted = compile_program(lowering.functions, 4 if context.target.has("cpu_v4") else 3)
-    lines = [_line(context, slot, position) for slot, position in emitted.positions]
+    # The kernel wants a line for the first instruction of every function.
+    places = {slot: variant.probe.start for slot, _ in emitted.funcs} | dict(emitted.positions)
+    lines = [_line(context, slot, position) for slot, position in sorted(places.items())]
     kind, attach_type = _PROGRAM_TYPES[variant.kind]
     if variant.kind == "rawtracepoint" and variant.args is not None:
         # With typed arguments the verifier lets fields be read by plain loads.
