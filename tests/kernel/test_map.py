@@ -278,3 +278,13 @@ def test_threads_share_a_map_without_mixing_values():
             thread.join()
         assert not wrong
         assert dict(shared.items()) == {own: own * 1000 + 299 for own in range(8)}
+
+
+def test_an_arena_is_memory_of_both_sides():
+    feature.feature("arena").require()
+    with (
+        Map.create("arena", key_size=0, value_size=0, max_entries=4, flags=u.BPF_F_MMAPABLE) as m,
+        m.mmap() as memory,
+    ):
+        memory.store(0, 5)
+        assert memory.load(0) == 5

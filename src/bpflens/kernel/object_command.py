@@ -188,16 +188,21 @@ def prog_query(
     answer grows until all of it fits.
     """
     count = 64
+    with_flags = not links and not query_flags
     while True:
         room = [Buffer(4 * count) for _ in range(3)]
-        flags_at = 0 if links or query_flags else room[1].address
+        flags_at = room[1].address if with_flags else 0
         result, answer = send_and_read(
             BPF_PROG_QUERY, _A_QUERY, target, attach_type, query_flags, 0, room[0].address, count,
             flags_at, room[2].address if links else 0, 0, 0,
         )  # fmt: skip
-        if result != -errno.ENOSPC:
+        if result == -errno.EINVAL and with_flags:
+            # Before Linux 6.0 there was no place for the flags of each program.
+            with_flags = False
+        elif result == -errno.ENOSPC:
+            count = max(answer[5], count * 2)
+        else:
             break
-        count = max(answer[5], count * 2)
     check(result, "BPF_PROG_QUERY", attach_type=attach_type)
     lists = [list(buffer.view.cast("I")[: answer[5]]) for buffer in room]
     return Query(answer[3], lists[0], lists[1] if flags_at else [], lists[2] if links else [],

@@ -514,11 +514,16 @@ class Map(Handle):
         _maps.map_freeze(self.fd)
 
     def mmap(self, *, writable: bool = True) -> MemoryMapping:
-        """Map the values of an array made with BPF_F_MMAPABLE into memory, all in one."""
+        """Map an array made with BPF_F_MMAPABLE, or an arena, into memory, all in one.
+
+        An arena made with an address in ``map_extra`` can only be mapped there, which this cannot.
+        """
         from bpflens.kernel.mmap import PAGE_SIZE, PROT_READ, PROT_WRITE, Mapping
 
         size = (self.info.value_size + 7 & ~7) * self.info.max_entries
         size = -(-size // PAGE_SIZE) * PAGE_SIZE
+        if self.info.type == _uapi.BPF_MAP_TYPE_ARENA:
+            size = self.info.max_entries * PAGE_SIZE
         prot = PROT_READ | PROT_WRITE if writable else PROT_READ
         return Mapping(self.fd, size, prot, what=f"mmap of map {self.name!r}")
 
