@@ -244,7 +244,7 @@ def raw_tracepoint_open(prog_fd: int, name: str | None = None, cookie: int = 0) 
     """Attach to the raw tracepoint ``name``, or to the BTF target a program was loaded for."""
     text = name.encode() if name is not None else None
     where = 0 if text is None else address(text)
-    # Since Linux 6.10 (68ca5d4eebb8 "bpf: support BPF cookie in raw_tracepoint (raw_tp, tp_btf)
+    # Since Linux 6.10 (68ca5d4eebb8 "bpf: support BPF cookie in raw tracepoint (raw_tp, tp_btf)
     # programs"): older kernels answer EINVAL to a cookie that is not zero.
     result = send(BPF_RAW_TRACEPOINT_OPEN, _A_RAW_TRACEPOINT, where, prog_fd, cookie)
     return check(result, f"BPF_RAW_TRACEPOINT_OPEN {name or ''}".rstrip(), tracepoint=name)
