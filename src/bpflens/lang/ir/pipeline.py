@@ -13,7 +13,7 @@ from bpflens.lang.ir.emit import EmittedProgram, emit
 from bpflens.lang.ir.frame import FrameTooLarge
 from bpflens.lang.ir.legalise import legalise
 from bpflens.lang.ir.ops import MAX_STACK, Function, Op
-from bpflens.lang.ir.optimise import optimise
+from bpflens.lang.ir.optimise import branches, optimise
 from bpflens.lang.ir.regalloc import allocate
 
 TYPE_CHECKING = False
@@ -48,6 +48,10 @@ def compile_program(
             optimise(fn, check)
         legalise(fn, cpu)
     placed = [(fn, allocate(fn)) for fn in _used(functions)]
+    if level:
+        # Blocks that only moved something may have nothing left to do.
+        for fn, _ in placed:
+            branches.run(fn)
     if len(placed) > 1:
         _check_stack(placed)
     return emit(placed, cpu)

@@ -55,7 +55,7 @@ def run(fn: Function, order: list[Block]) -> bool:
 
 class _Folder:
     __slots__ = (
-        "at_end", "bits", "bools", "changed", "definition", "depends", "known", "local", "many",
+        "at_end", "bits", "changed", "definition", "depends", "here", "known", "local", "many",
         "pred", "uses",
     )  # fmt: skip
 
@@ -72,10 +72,10 @@ class _Folder:
         #: What is known everywhere; numbers that variables have here.
         self.known: dict[Reg, Reg | int] = {}
         self.local: dict[Reg, int] = {}
-        #: Comparisons whose results mean nothing once a register is assigned again.
+        #: Which of those are of no use once a register is assigned again.
         self.depends: dict[Reg, list[Reg]] = {}
-        #: Comparisons of this block whose operands still have their values.
-        self.bools: dict[Reg, Op] = {}
+        #: Comparisons and sums of this block whose operands still have their values.
+        self.here: dict[Reg, Op] = {}
         #: Numbers in variables at the end of blocks.
         self.at_end: dict[Block, dict[Reg, int]] = {}
         #: No more than so many low bits of a register can be set.
@@ -109,7 +109,7 @@ class _Folder:
         inherited = self.at_end.get(before) if before is not None else None
         self.local = dict(inherited) if inherited else {}
         self.depends.clear()
-        self.bools.clear()
+        self.here.clear()
         for op in block.ops:
             kind, args = op.kind, op.args
             for number, arg in enumerate(args):
@@ -154,11 +154,11 @@ class _Folder:
                     self.known[dst] = source
             else:
                 self.bits[dst] = self._bits(op)
-                if kind == "bool":
-                    self._keep_bool(op, dst)
+                if kind == "bool" or (kind == "alu" and op.op == "add"):
+                    self._keep_here(op, dst)
             return
         for reg in self.depends.pop(dst, ()):
-            self.bools.pop(reg, None)
+            self.here.pop(reg, None)
         if kind == "const":
             value = op.args[0]
             assert type(value) is int
@@ -166,11 +166,11 @@ class _Folder:
         else:
             self.local.pop(dst, None)
 
-    def _keep_bool(self, op: Op, dst: Reg) -> None:
+    def _keep_here(self, op: Op, dst: Reg) -> None:
         for arg in op.args:
             if type(arg) is Reg and arg not in self.definition:
                 self.depends.setdefault(arg, []).append(dst)
-        self.bools[dst] = op
+        self.here[dst] = op
 
     def _bits(self, op: Op) -> int:
         """How many low bits of the result may be set, as far as the verifier can see it too.
@@ -311,7 +311,8 @@ class _Folder:
         elif source.kind == "alu" and source.op == "add" and source.size == 64:
             # Only if nobody else looks at the sum: it might be compared, and thereby bounded.
             base, first = source.args
-            if type(first) is int and self.uses.get(a) == 1 and self.is_fixed(base):
+            fixed = self.is_fixed(base) or a in self.here
+            if type(first) is int and self.uses.get(a) == 1 and fixed:
                 op.args = [base, sign_extend(first + b)]
                 self.changed = True
 
@@ -423,8 +424,8 @@ class _Folder:
 
     def truth(self, reg: Reg, name: str) -> tuple[str, list[Operand], int] | None:
         """What is compared where ``reg ne 0`` or ``reg eq 0`` is asked of a comparison's result."""
-        op = self.bools.get(reg)
-        if op is None:
+        op = self.here.get(reg)
+        if op is None or op.kind != "bool":
             op = self.definition.get(reg)
             if op is None or op.kind != "bool" or not all(map(self.is_fixed, op.args)):
                 return None
