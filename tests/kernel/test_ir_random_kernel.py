@@ -7,6 +7,9 @@ import threading
 
 import pytest
 
+from bpflens.kernel.feature import has
+from bpflens.lang.ir.builder import Builder
+from bpflens.lang.ir.ops import Function
 from bpflens.lang.ir.pipeline import compile_program
 from emu.ir_kernel import run
 from emu.ir_program import make
@@ -27,6 +30,29 @@ def expected(seed: int, size: int) -> tuple[int, bytes, bytes]:
 def test_the_verifier_accepts_random_programs_and_they_are_right(
     first: int, cpu: int, level: int
 ) -> None:
+    if cpu == 4 and not has("cpu_v4"):
+        pytest.skip("no instruction set version 4")
     for seed in range(first, first + 15):
         program = compile_program(make(seed, 40), cpu=cpu, level=level, check=True)
         assert run(program, CTX) == expected(seed, 40), f"seed {seed}"
+
+
+def test_a_loop_on_the_kernel_s_budget() -> None:
+    if not has("may_goto"):
+        pytest.skip("no may_goto")
+    fn = Function("loop")
+    b = Builder(fn)
+    total = b.new()
+    b.assign(total, 0)
+    head, body, end = b.block("head"), b.block("body"), b.block("end")
+    limit = b.load(fn.ctx, 0, 4)
+    b.jump(head)
+    b.set_block(head)
+    b.may_goto(body, end)
+    b.set_block(body)
+    b.assign(total, b.alu("add", total, 1))
+    b.branch("ge", total, limit, end, head)
+    b.set_block(end)
+    b.ret(total)
+    program = compile_program([fn], check=True)
+    assert run(program, (1000).to_bytes(8, "little"))[0] == 1000

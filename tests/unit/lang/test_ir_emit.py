@@ -360,3 +360,44 @@ def test_atomic_operations_that_give_the_old_value() -> None:
         return total
 
     assert Machine(program(build).insns).run() == 25_40_50_50_55
+
+
+def test_loops_on_the_kernel_s_budget_end() -> None:
+    def build(f: Function, b: Builder) -> Reg:
+        total = b.new()
+        b.assign(total, 0)
+        body, end = b.block("body"), b.block("end")
+        b.may_goto(body, end)
+        b.set_block(body)
+        b.assign(total, b.alu("add", total, 1))
+        b.may_goto(body, end)
+        b.set_block(end)
+        return total
+
+    assert Machine(program(build).insns, may_goto_budget=100).run() == 100
+
+
+def test_ten_thousand_operations_take_seconds_at_most() -> None:
+    import time
+
+    def build(f: Function, b: Builder) -> Reg:
+        values = [b.load(f.ctx, 8 * n, 8) for n in range(8)]
+        for n in range(2500):
+            value = b.alu(("add", "mul", "xor")[n % 3], values[n % 8], values[(3 * n + 1) % 8])
+            values[n % 8] = value
+            then, after = b.block("then"), b.block("after")
+            b.branch("gt", value, n, then, after)
+            b.set_block(then)
+            b.store(b.map_value("M"), 8 * (n % 8), value, 8)
+            b.jump(after)
+            b.set_block(after)
+            if n % 50 == 0:
+                values[n % 8] = b.call(7)
+        total = values[0]
+        for value in values:
+            total = b.alu("add", total, value)
+        return total
+
+    start = time.process_time()
+    assert len(program(build).insns) > 8 * 5000
+    assert time.process_time() - start < 20
