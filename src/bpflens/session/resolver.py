@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bpflens.objects import Map
+    from bpflens.objects.map import Map
     from bpflens.session.host import HostTarget
     from bpflens.symbols import Process
 

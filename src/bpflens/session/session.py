@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bpflens.attach.attachment import Attachment
     from bpflens.lang.program import CompiledProgram, MapSchema, ProbeSchema
     from bpflens.load.collection import Loaded
-    from bpflens.objects import Map
+    from bpflens.objects.map import Map
     from bpflens.render.text import TextRenderer
     from bpflens.session.output import Output
 
@@ -130,7 +130,8 @@ class Session:
         assert self.loaded is not None
         program = self.loaded.programs[probe.program]
         try:
-            point = make(probe.options.get("attach_kind", probe.kind), probe.options, pid=self.pid)
+            kind = str(probe.options.get("attach_kind", probe.kind))
+            point = make(kind, probe.options, pid=self.pid)
             self.attachments.append(point.attach(program, cookie=probe.cookie))
         except AttachError as error:
             if self.program.config.get("missing_probes", "error") == "error":

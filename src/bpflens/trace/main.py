@@ -10,7 +10,7 @@ import os
 import sys
 
 from bpflens import __version__
-from bpflens.errors import CompileError, Error, UsageError
+from bpflens.errors import CompileError, Error, NotFound, UsageError
 from bpflens.trace.options import USAGE, parse
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bpflens.lang.pipeline import Compilation
     from bpflens.lang.program import CompiledProgram
+    from bpflens.trace.child import Child
     from bpflens.trace.options import Options
 
 __all__ = ["main"]
@@ -51,10 +52,23 @@ def main(words: Sequence[str]) -> int:
 
 
 def _run(options: Options) -> int:
+    if not options.command:
+        return _compile_and_trace(options, None)
+    from bpflens.trace.child import Child
+
+    try:
+        with Child(options.command) as child:
+            return _compile_and_trace(options, child)
+    except NotFound as error:
+        sys.stderr.write(f"ERROR: Failed to fork child: {error}\n")
+        return 1
+
+
+def _compile_and_trace(options: Options, child: Child | None) -> int:
     from bpflens.session.host import HostTarget
 
     target = HostTarget()
-    compilation = _compilation(options, target)
+    compilation = _compilation(options, target, child)
     if options.debug:
         from bpflens.trace import stages
 
@@ -62,10 +76,10 @@ def _run(options: Options) -> int:
     compiled = compilation.run()
     if compiled.warnings and not options.no_warnings:
         sys.stderr.write(compiled.warnings)
-    return _trace(options, compiled, target)
+    return _trace(options, compiled, target, child)
 
 
-def _compilation(options: Options, target: object) -> Compilation:
+def _compilation(options: Options, target: object, child: Child | None) -> Compilation:
     from bpflens.lang.pipeline import Compilation
 
     name, text = _script(options)
@@ -77,7 +91,7 @@ def _compilation(options: Options, target: object) -> Compilation:
         params=options.params,
         options={
             "pid": options.pid,
-            "child": bool(options.command),
+            "child": child.pid if child is not None else 0,
             "unsafe": options.unsafe,
             "compat": _compat(options),
             "environment": environment,
@@ -110,11 +124,11 @@ class CompileErrorForFile(CompileError):
         self.rendered = f"ERROR: failed to open file '{path}': {error.strerror}\n"
 
 
-def _trace(options: Options, compiled: CompiledProgram, target: object) -> int:
+def _trace(options: Options, compiled: CompiledProgram, target: object, child: Child | None) -> int:
     from bpflens.trace.run import run
 
     try:
-        return run(options, compiled, target, _compat(options))  # type: ignore[arg-type]
+        return run(options, compiled, target, _compat(options), child)  # type: ignore[arg-type]
     except Error as error:
         sys.stderr.write(f"ERROR: {error}\n")
         for hint in getattr(error, "hints", ()):

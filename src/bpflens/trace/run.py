@@ -11,9 +11,14 @@ from bpflens.session.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
     from bpflens.lang.program import CompiledProgram
+    from bpflens.objects.map import Map
     from bpflens.render.text import TextRenderer
     from bpflens.session.host import HostTarget
+    from bpflens.trace.child import Child
     from bpflens.trace.options import Options
 
 __all__ = ["run"]
@@ -23,23 +28,32 @@ _NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 _OUTPUT_FAILURE = 1
 
 
-def run(options: Options, compiled: CompiledProgram, target: HostTarget, compat: str) -> int:
+def run(
+    options: Options,
+    compiled: CompiledProgram,
+    target: HostTarget,
+    compat: str,
+    child: Child | None,
+) -> int:
     """Load, attach, follow and finish; return the exit status."""
     output = _output(options)
     session: Session | None = None
-    resolver = SystemResolver(target, lambda limit: session.stack_map(limit) if session else None, compiled.strings)  # fmt: skip
+
+    def stack_map(limit: int) -> Map | None:
+        return session.stack_map(limit) if session is not None else None
+
+    resolver = SystemResolver(target, stack_map, compiled.strings)
     renderer = _renderer(options, compiled, resolver, compat)
-    with _Child(options.command) as child:
-        session = Session(
-            compiled,
-            renderer,
-            output,
-            pid=options.pid or child.pid,
-            alive=_watcher(options, child),
-            run_command=_system,
-        )
-        with session, _Signals(session) as signals:
-            status = _run(options, session, child, compat, signals.fd)
+    session = Session(
+        compiled,
+        renderer,
+        output,
+        pid=options.pid or (child.pid if child else 0),
+        alive=_watcher(options, child),
+        run_command=_system,
+    )
+    with session, _Signals(session) as signals:
+        status = _run(options, session, child, compat, signals.fd)
     output.close()
     if output.problem is not None:
         output.message(f"ERROR: could not write the output: {output.problem.strerror}\n")
@@ -47,7 +61,9 @@ def run(options: Options, compiled: CompiledProgram, target: HostTarget, compat:
     return status
 
 
-def _run(options: Options, session: Session, child: _Child, compat: str, signal_fd: int) -> int:
+def _run(
+    options: Options, session: Session, child: Child | None, compat: str, signal_fd: int
+) -> int:
     session.load()
     session.poller.watch(signal_fd)
     if options.dry_run:
@@ -62,7 +78,8 @@ def _run(options: Options, session: Session, child: _Child, compat: str, signal_
     session.begin()
     if not session.stopping:
         session.attach()
-        child.release()
+        if child is not None:
+            child.release()
         if os.environ.get(_NOTIFY):
             session.output.write(_NOTIFY.encode() + b"\n")
             session.output.flush()
@@ -107,7 +124,7 @@ class _Signals:
         self._old: dict[int, object] = {}
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
-    def __enter__(self) -> _Signals:
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._old[number] = signal.signal(number, self._stop)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -132,69 +149,9 @@ class _Signals:
         return self._read
 
 
-def _watcher(options: Options, child: _Child):  # type: ignore[no-untyped-def]
-    if child.pid:
+def _watcher(options: Options, child: Child | None) -> Callable[[], bool] | None:
+    if child is not None:
         return child.is_running
     if options.pid:
         return lambda: os.path.exists(f"/proc/{options.pid}")
     return None
-
-
-class _Child:
-    """The command of ``-c``: started stopped, released once everything is attached."""
-
-    def __init__(self, command: str) -> None:
-        self.pid = 0
-        self._command = command
-        self._gate = -1
-        self._status: int | None = None
-
-    def __enter__(self) -> _Child:
-        if self._command:
-            self._start()
-        return self
-
-    def _start(self) -> None:
-        from shlex import split
-        from shutil import which
-
-        words = split(self._command)
-        path = which(words[0]) if words else None
-        if path is None:
-            from bpflens.errors import NotFound
-
-            raise NotFound("program", words[0] if words else "''")
-        gate, self._gate = os.pipe2(os.O_CLOEXEC)
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self._gate)
-            # Nothing is written to the gate if the tracer dies: end of file lets go as well.
-            released = os.read(gate, 1)
-            if released:
-                os.execv(path, words)
-            os._exit(127)
-        os.close(gate)
-
-    def release(self) -> None:
-        """Let the command run."""
-        if self._gate >= 0:
-            os.write(self._gate, b"x")
-            os.close(self._gate)
-            self._gate = -1
-
-    def is_running(self) -> bool:
-        """Whether the command still runs; reaps it when it has ended."""
-        if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._status = status
-        return self._status is None
-
-    def __exit__(self, *_: object) -> None:
-        if not self.pid:
-            return
-        if self._gate >= 0:
-            os.close(self._gate)
-        if self._status is None and self.is_running():
-            os.kill(self.pid, signal.SIGTERM)
-            os.waitpid(self.pid, 0)
