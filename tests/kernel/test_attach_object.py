@@ -13,6 +13,7 @@ from bpf_object import build
 from bpflens.attach.section import can_attach, probe_of
 from bpflens.attach.struct_ops import StructOps
 from bpflens.errors import AttachError
+from bpflens.kernel.feature import feature
 from bpflens.load.collection import load_object
 from bpflens.load.object_file import read
 from bpflens.spec import ProgramSpec
@@ -41,6 +42,7 @@ def _load(loaded, name):
 
 
 def test_sections_say_what_to_attach_to():
+    feature("uprobe_multi").require()
     spec = read(build("attach.bpf.c"))
     libc = ctypes.CDLL(None)
     with load_object(spec) as loaded, ExitStack() as stack:

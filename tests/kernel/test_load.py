@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
 
 from bpflens.asm import instruction as i
+from bpflens.btf import Btf
 from bpflens.errors import NotFound, SyscallError, VerifierError
+from bpflens.kernel import bpf
+from bpflens.kernel.feature import feature
+from bpflens.load import btf_sanitize
 from bpflens.load.collection import load_object
 from bpflens.load.program_btf import ProgramBtf
 from bpflens.spec import LineInfo, MapSpec, ObjectSpec, ProgramSpec, Reloc
 from bpflens.uapi import bpf as k
+from bpflens.uapi.btf import BTF_KIND_FUNC
 
 pytestmark = pytest.mark.kernel
 
@@ -256,3 +262,53 @@ def test_a_thousand_programs_load_in_a_moment_and_share_their_btf():
     with load_object(_object(*programs)) as loaded:
         assert time.monotonic() - before < 3
         assert len({program.info.btf_id for program in loaded.programs.values()}) == 1
+
+
+def test_arena_is_mapped_before_programs_and_holds_its_contents():
+    feature("arena").require()
+    arena = MapSpec(
+        "arena", k.BPF_MAP_TYPE_ARENA, 0, 0, 4, flags=k.BPF_F_MMAPABLE, contents=[(b"", b"ready")]
+    )
+    body = _insns(i.ld_imm64(1, 0), i.mov64_imm(0, 0), i.exit_())
+    program = ProgramSpec(
+        "p", k.BPF_PROG_TYPE_SYSCALL, body, relocs=[Reloc(0, "map_value", "arena", 1)],
+        flags=k.BPF_F_SLEEPABLE,
+    )  # fmt: skip
+    with load_object(_object(program, maps=[arena])) as loaded:
+        memory = loaded.arenas["arena"]
+        assert memory.read(0, 6) == b"ready\0"
+        memory.write(8, b"more")
+        assert memory.read(8, 4) == b"more"
+        with pytest.raises(ValueError, match="reach out"):
+            memory.read(4 * 4096, 1)
+
+
+def test_btf_that_the_kernel_lacks_kinds_for_is_made_simpler(monkeypatch):
+    """What an older kernel answers is played by the seam: no BTF with functions."""
+    name = "with_functions"
+    spec = _object(ProgramSpec("p", FILTER, _returns(3), funcs=[(0, name, 0)]))
+    real = bpf.btf_load
+
+    def old_kernel(data, **more):
+        if Btf(data).ids_of_kind(BTF_KIND_FUNC):
+            raise SyscallError(errno.EINVAL, "BPF_BTF_LOAD")
+        return real(data, **more)
+
+    monkeypatch.setattr(bpf, "btf_load", old_kernel)
+    monkeypatch.setattr(btf_sanitize, "missing_features", lambda: {"btf_func"})
+    with load_object(spec) as loaded:
+        assert loaded.programs["p"].test_run(data=PACKET).retval == 3
+        assert loaded.programs["p"].functions() == []
+
+
+def test_kernel_without_btf_loads_without_it(monkeypatch):
+    spec = _object(ProgramSpec("p", FILTER, _returns(3), funcs=[(0, "f", 0)]))
+
+    def refuse(data, **more):
+        raise SyscallError(errno.EINVAL, "BPF_BTF_LOAD")
+
+    monkeypatch.setattr(bpf, "btf_load", refuse)
+    monkeypatch.setattr(feature("btf"), "_answer", False)
+    with load_object(spec) as loaded:
+        assert loaded.btf_fd == 0
+        assert loaded.programs["p"].test_run(data=PACKET).retval == 3

@@ -16,6 +16,7 @@ from bpflens.btf import Btf
 from bpflens.btf.builder import Builder
 from bpflens.btf.query import field
 from bpflens.errors import FormatError, NotFound, VerifierError
+from bpflens.kernel.feature import feature
 from bpflens.kernel.limits import kernel_config
 from bpflens.load.collection import load_object
 from bpflens.load.kernel_symbol import symbol_address
@@ -175,6 +176,7 @@ SEC("socket") int size(void *skb)
 
 
 def test_externs_get_what_this_kernel_has():
+    feature("open_coded_iter").require()
     with load_object(read(build("extern.bpf.c"))) as loaded:
         _run(loaded, "ask")
         raw = loaded.maps[".bss"].lookup_raw(bytes(4))
@@ -214,6 +216,7 @@ SEC("tc") int ask(void *skb) {{ return {use}; }}
 
 
 def test_kernel_function_with_another_prototype_is_an_error():
+    feature("open_coded_iter").require()
     source = """
 #include "bpf.h"
 LICENSE("GPL");

@@ -147,7 +147,20 @@ def _close_in_threads(attachments: list[Attachment]) -> None:
 
 
 def refused(
-    probe: str, error: SyscallError | NotSupported, hints: Sequence[str] = ()
+    probe: str,
+    error: SyscallError | NotSupported,
+    hints: Sequence[str] = (),
+    feature: str = "",
 ) -> AttachError:
-    """Return the AttachError for what the kernel answered when ``probe`` was attached."""
+    """Return the AttachError for what the kernel answered when ``probe`` was attached.
+
+    ``feature`` is what the probe needs (see :mod:`bpflens.kernel.feature`): a kernel that certainly
+    lacks it is the reason then, whatever number it answered with.
+    """
+    if feature and isinstance(error, SyscallError):
+        from bpflens.kernel.feature import feature as look_up
+
+        found = look_up(feature)
+        if found.answer() is False:
+            return AttachError(probe, str(NotSupported(feature, found.since, found.why)), hints)
     return AttachError(probe, str(error), hints)

@@ -163,7 +163,8 @@ class KprobeMulti:
             return AttachError(str(self), str(why), ["attach the functions one by one"])
         if error.errno in (errno.ESRCH, errno.ENOENT):
             return AttachError(str(self), "not every one of the functions can be traced")
-        return refused(str(self), error)
+        feature = "kprobe_session" if self.session else "kprobe_multi"
+        return refused(str(self), error, feature=feature)
 
 
 class LegacyEvent:

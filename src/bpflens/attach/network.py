@@ -41,7 +41,13 @@ def interface_index(probe: str, name: str | int) -> int:
 
 
 def _linked(
-    probe: str, cookie: int, make: Callable[[], int], busy: str = "", unknown: str = ""
+    probe: str,
+    cookie: int,
+    make: Callable[[], int],
+    *,
+    busy: str = "",
+    unknown: str = "",
+    feature: str = "",
 ) -> Attachment:
     if cookie:
         raise AttachError(probe, "a network program carries no cookie")
@@ -51,8 +57,8 @@ def _linked(
         if error.errno == errno.EBUSY and busy:
             raise AttachError(probe, busy) from error
         if error.errno in (errno.EOPNOTSUPP, errno.EINVAL) and unknown:
-            raise refused(probe, error, [unknown]) from error
-        raise refused(probe, error) from error
+            raise refused(probe, error, [unknown], feature) from error
+        raise refused(probe, error, feature=feature) from error
     return Attachment(probe, [fd], link_fd=fd)
 
 
@@ -109,7 +115,8 @@ class Ordered:
             lambda: link.ordered(
                 program.fd, index, self.attach_type, flags=self.flags, relative=self.relative
             ),
-            unknown="tcx needs Linux 6.6, netkit 6.7 and a netkit device",
+            unknown="netkit programs go on netkit devices, from their primary end",
+            feature="netkit" if "netkit" in ATTACH_TYPE_NAMES[self.attach_type] else "tcx",
         )
 
 
@@ -138,7 +145,8 @@ class Netfilter:
                 program.fd, self.protocol, self.hook, self.priority, defrag=self.defrag
             ),
             busy="another program has this hook and priority",
-            unknown="netfilter programs need Linux 6.4, and a priority that is not an extreme",
+            unknown="the priority must not be an extreme, and the protocol IPv4 or IPv6",
+            feature="netfilter",
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 
 from bpflens.attach.attachment import Attachment, refused
-from bpflens.errors import AttachError, NotSupported, SyscallError
+from bpflens.errors import AttachError, SyscallError
 from bpflens.kernel import bpf
 
 TYPE_CHECKING = False
@@ -45,9 +45,7 @@ class RawTracepoint:
     def _explained(self, error: SyscallError, cookie: int) -> AttachError:
         if error.errno == errno.ENOENT:
             return AttachError(str(self), "there is no such tracepoint", _near(self.event))
-        if error.errno in (errno.EINVAL, errno.E2BIG) and cookie:
-            return refused(str(self), NotSupported("a cookie on a raw tracepoint", "6.10"))
-        return refused(str(self), error)
+        return refused(str(self), error, feature="raw_tp_cookie" if cookie else "")
 
 
 # Names of tracepoints like this one, wherever tracefs can be read.

@@ -141,7 +141,8 @@ class UprobeMulti:
         except NotFound as error:
             raise AttachError(str(self), str(error)) from None
         except SyscallError as error:
-            raise refused(str(self), error, _hints(error, self.pid)) from error
+            feature = "uprobe_session" if self.session else "uprobe_multi"
+            raise refused(str(self), error, _hints(error, self.pid), feature) from error
         return Attachment(str(self), [fd], link_fd=fd, slow=True)
 
 

@@ -19,7 +19,7 @@ import errno
 import fcntl
 import os
 
-from bpflens.errors import FormatError, NotFound, SyscallError
+from bpflens.errors import FormatError, NotFound, NotSupported, SyscallError
 from bpflens.kernel import bpf
 from bpflens.load.attach_target import AttachTarget, target_of
 from bpflens.load.kernel_symbol import KernelSymbols
@@ -30,7 +30,7 @@ from bpflens.load.program_btf import ProgramBtf
 from bpflens.load.program_load import load_program
 from bpflens.objects.map import Map
 from bpflens.objects.program import Program
-from bpflens.uapi.bpf import BPF_PROG_TYPE_STRUCT_OPS
+from bpflens.uapi.bpf import BPF_F_LINK, BPF_MAP_TYPE_ARENA, BPF_PROG_TYPE_STRUCT_OPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from bpflens.btf import Btf
+    from bpflens.load.arena import Arena
     from bpflens.load.core_relocation import CoreRelocations
     from bpflens.load.struct_ops import StructOps
     from bpflens.spec import MapSpec, ObjectSpec, ProgramSpec
@@ -52,11 +53,12 @@ KCONFIG = ".kconfig"
 class Loaded:
     """What an object became: ``maps`` and ``programs`` by name, and ``logs`` where asked for.
 
-    ``tables`` holds the value of each struct_ops map, ready to be stored when it is attached.
+    ``tables`` holds the value of each struct_ops map, ready to be stored when it is attached,
+    ``arenas`` the memory of arena maps.
     Closing closes every descriptor; what is attached or pinned lives on in the kernel.
     """
 
-    __slots__ = ("btf_fd", "logs", "maps", "programs", "spec", "tables")
+    __slots__ = ("arenas", "btf_fd", "logs", "maps", "programs", "spec", "tables")
 
     def __init__(self, spec: ObjectSpec) -> None:
         self.spec = spec
@@ -64,6 +66,7 @@ class Loaded:
         self.programs: dict[str, Program] = {}
         self.logs: dict[str, list[str]] = {}
         self.tables: dict[str, bytes] = {}
+        self.arenas: dict[str, Arena] = {}
         #: The descriptor of the object's BTF in the kernel, 0 if it has none.
         self.btf_fd = 0
 
@@ -80,6 +83,8 @@ class Loaded:
 
     def close(self) -> None:
         """Close all maps, programs and the BTF; a second call does nothing."""
+        for arena in self.arenas.values():
+            arena.close()
         for program in self.programs.values():
             program.close()
         for map in self.maps.values():
@@ -166,9 +171,8 @@ class _Loading:
             (btf.func_info(program.funcs), btf.line_info(program.lines, program.insns))
             for program in programs
         ]
-        blob = btf.build()
-        if blob:
-            self.loaded.btf_fd = bpf.btf_load(blob)
+        if not self._load_btf(btf.build()):
+            infos = [(b"", b"")] * len(programs)
         for name, map_spec in self.spec.maps.items():
             self._map(name, map_spec)
         symbols = KernelSymbols(self.spec.externs, self.local_types)
@@ -177,6 +181,29 @@ class _Loading:
         for program, info in zip(programs, infos, strict=True):
             self._program(program, info, resolver, symbols, attach_to.get(program.name))
         self._fill()
+
+    # Whether programs can refer to functions and lines of the BTF.
+    def _load_btf(self, blob: bytes) -> bool:
+        if not blob:
+            return True
+        try:
+            self.loaded.btf_fd = bpf.btf_load(blob)
+        except SyscallError as error:
+            from bpflens.kernel.feature import feature
+            from bpflens.load.btf_sanitize import missing_features, sanitized
+
+            if feature("btf").answer() is False:
+                # Nothing but names for people is lost; programs that need types say so themselves.
+                return False
+            missing = missing_features()
+            if not missing:
+                raise
+            try:
+                self.loaded.btf_fd = bpf.btf_load(sanitized(blob, missing))
+            except SyscallError:
+                raise error from None
+            return "btf_func" not in missing
+        return True
 
     def local_types(self) -> Btf | None:
         """The types of the object, read when they are first asked for."""
@@ -224,7 +251,28 @@ class _Loading:
             return self._created_table(name, spec)
         if name == KCONFIG and not spec.contents:
             spec = self._with_options(spec)
+        if spec.type == BPF_MAP_TYPE_ARENA:
+            return self._created_arena(name, spec)
         return create_map(spec, self.loaded.btf_fd)
+
+    def _created_arena(self, name: str, spec: MapSpec) -> int:
+        from copy import copy
+
+        from bpflens.load.arena import Arena
+
+        # Its contents are variables at its beginning, not entries.
+        empty = copy(spec)
+        empty.contents = []
+        fd = create_map(empty, self.loaded.btf_fd)
+        try:
+            arena = Arena(fd, spec.max_entries, spec.map_extra)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.loaded.arenas[name] = arena
+        for _, data in spec.contents:
+            arena.write(0, data)
+        return fd
 
     def _with_options(self, spec: MapSpec) -> MapSpec:
         from copy import copy
@@ -247,16 +295,27 @@ class _Loading:
         if local is None:
             raise FormatError(f"struct_ops table {name}", "the object has no BTF")
         table = self.tables[name] = StructOps(spec, local, vmlinux())
-        return bpf.map_create(
-            spec.type,
-            spec.key_size,
-            table.value_size,
-            1,
-            name=spec.name,
-            flags=spec.flags,
-            btf_fd=self.loaded.btf_fd,
-            btf_vmlinux_value_type_id=table.value_type_id,
-        )
+
+        def create(flags: int) -> int:
+            return bpf.map_create(
+                spec.type,
+                spec.key_size,
+                table.value_size,
+                1,
+                name=spec.name,
+                flags=flags,
+                btf_fd=self.loaded.btf_fd,
+                btf_vmlinux_value_type_id=table.value_type_id,
+            )
+
+        try:
+            return create(spec.flags)
+        except SyscallError as error:
+            if not spec.flags & BPF_F_LINK or error.errno != errno.EINVAL:
+                raise
+            # Taken without the flag, the flag is what this kernel does not know.
+            os.close(create(spec.flags & ~BPF_F_LINK))
+            raise NotSupported("a struct_ops table attached by a link", "6.4") from error
 
     # --- programs ---
 
