@@ -23,17 +23,19 @@ from bpflens.lang.types import (
     Type,
 )  # fmt: skip
 from bpflens.render import aggregate, value
+from bpflens.render.resolver import Resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bpflens.lang.program import MapSchema
-    from bpflens.render.resolver import Resolver
 
     Entry = tuple[object, object]
 
-__all__ = ["MapData", "entries", "is_set", "key_text"]
+__all__ = ["MapData", "entries", "is_set", "key_text", "numbers"]
+
+_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 
 class MapData:
@@ -99,10 +101,23 @@ def _values(kind: Type, data: MapData, resolver: Resolver, trailer: str) -> list
     return [read(data.values, at * stride) for at in range(count)]
 
 
-def _aggregates(kind: Aggregate, data: MapData, count: int) -> list[object]:
+def numbers(kind: Type, data: MapData) -> list[int]:
+    """Return the values of a map of integers or of aggregates that are one number."""
     if isinstance(kind, Count):
         # One slot a CPU: a row of the block is all there is to add up.
         return [sum(row) for row in iter_unpack(f"<{data.cpus}Q", data.values)]
+    if isinstance(kind, Int) and data.cpus == 1 and kind.size == data.value_size:
+        code = _CODES[kind.size]
+        return [
+            n for (n,) in iter_unpack("<" + (code if kind.signed else code.upper()), data.values)
+        ]
+    found = _values(kind, data, Resolver(), "")
+    return [number for number in found if isinstance(number, int)]
+
+
+def _aggregates(kind: Aggregate, data: MapData, count: int) -> list[object]:
+    if isinstance(kind, Count):
+        return list(numbers(kind, data))
     return [aggregate.merge(kind, _slots(kind, data, i)) for i in range(count)]
 
 
@@ -140,9 +155,3 @@ def key_text(key: object) -> str:
     if isinstance(key, tuple):
         return ", ".join(map(value.text, key))
     return value.text(key)
-
-
-def simple_integers(schema: MapSchema) -> bool:
-    """Whether keys are integers and values plain numbers, so that a fast way of printing serves."""
-    number = isinstance(schema.value, (Int, Count, Sum, Min, Max, Avg))
-    return number and isinstance(schema.key, Int)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from bpflens.lang.types import Hist, LHist, TSeries
-from bpflens.render import histogram, map, value
+from bpflens.render import bulk, histogram, map, value
 from bpflens.render.aggregate import Summary
 from bpflens.render.printf import compile_format
 
@@ -65,12 +65,14 @@ class TextRenderer:
 
     def map(self, schema: MapSchema, data: MapData, top: int = 0, div: int = 0) -> bytes:
         """Render a whole map; the last ``top`` entries of its order, values divided by ``div``."""
+        if div <= 1:
+            plain = bulk.lines(schema, data, top)
+            if plain is not None:
+                return plain
         found = map.entries(schema, data, self.resolver, self.trailer)
         if top and schema.key is not None:
             found = found[-top:]
         name, kind = schema.name, schema.value
-        if map.simple_integers(schema) and div <= 1:
-            return encode("".join([f"{name}[{key}]: {item}\n" for key, item in found]))
         return encode("".join(self._entry(name, kind, key, item, div) for key, item in found))
 
     def map_item(self, schema: MapSchema, data: MapData) -> bytes:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     # Writes one field at its place in the record.
     Writer = Callable[[Ref], None]
 
+# Kinds of probes that fire a few times a second at most, and events that are results of a script.
+_RARE = frozenset(("begin", "end", "interval", "self", "test", "bench"))
+_RESULTS = frozenset(("printf", "print_value", "join", "time", "cat", "system"))
+
 __all__ = ["emit", "emit_nodes", "helper_error"]
 
 
@@ -34,9 +38,15 @@ def emit(
     f: FunctionLowering,
     action: str,
     fields: Sequence[tuple[Type, Writer]],
+    exact: bool = False,
     **extra: object,
 ) -> None:
-    """Send one event whose fields are written by the given writers."""
+    """Send one event whose fields are written by the given writers.
+
+    Strings are not padded with zeroes unless ``exact``, which a map's key has to be.
+    """
+    if f.variant.kind not in _RARE and action in _RESULTS:
+        f.resources.busy = True
     number, schema = f.resources.event(action, [kind for kind, _ in fields], **extra)
     record = f.b.call(BPF_FUNC_ringbuf_reserve, f.b.map_fd(RING_MAP), schema.size, 0)
     have, lost, done = f.block("reserved"), f.block("lost", cold=True), f.block("sent")
@@ -47,7 +57,7 @@ def emit(
     f.b.set_block(have)
     f.b.store(record, 0, number | schema.size << 32, 8)
     for (_, write), field in zip(fields, schema.fields, strict=True):
-        write(Ref(record, field.offset))
+        write(Ref(record, field.offset, loose=not exact))
     f.b.call(BPF_FUNC_ringbuf_submit, record, 0)
     f.b.jump(done)
     f.b.set_block(done)
@@ -58,6 +68,7 @@ def emit_nodes(
     action: str,
     nodes: Sequence[n.Node],
     types: Sequence[Type],
+    exact: bool = False,
     **extra: object,
 ) -> None:
     """Send one event whose fields are the values of expressions."""
@@ -65,7 +76,8 @@ def emit_nodes(
     def writer(node: n.Node, kind: Type) -> Writer:
         return lambda place: f.store(node, place, kind)
 
-    emit(f, action, [(t, writer(node, t)) for node, t in zip(nodes, types, strict=True)], **extra)
+    fields = [(t, writer(node, t)) for node, t in zip(nodes, types, strict=True)]
+    emit(f, action, fields, exact, **extra)
 
 
 def helper_error(

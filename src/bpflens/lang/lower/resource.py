@@ -113,10 +113,14 @@ class Resources:
         self.events: list[EventSchema] = []
         self.strings: list[str] = []
         self.scratch_size = 0
+        self.scratch_entries = 0
         self.zero_size = 0
+        self.tables: dict[str, bytes] = {}
         self.stack_limits: dict[str, int] = {}
         self.uses_ring = False
         self.uses_elapsed = False
+        # Whether events may come at the rate of what is traced.
+        self.busy = False
         self.used_maps: set[str] = set()
 
     def string(self, text: str) -> int:
@@ -151,6 +155,11 @@ class Resources:
         self.zero_size = max(self.zero_size, align_up(size, 8))
         return ZERO_MAP
 
+    def table(self, name: str, data: bytes) -> str:
+        """Return the name of a read-only array with these bytes as its only value."""
+        self.tables[name] = data
+        return name
+
     def stack_map(self, limit: int) -> str:
         """Return the name of the stack map for stacks of ``limit`` frames."""
         name = f"stack_{limit}"
@@ -161,14 +170,20 @@ class Resources:
         """Return the specs of all maps, the script's own first."""
         specs = {plan.spec.name: plan.spec for plan in self.maps.values()}
         if self.uses_ring:
-            pages = int(str(self.context.config["perf_rb_pages"])) or _default_pages()
+            pages = int(str(self.context.config["perf_rb_pages"])) or _default_pages(self.busy)
             size = pages * self.context.target.page_size
             specs[RING_MAP] = MapSpec(RING_MAP, BPF_MAP_TYPE_RINGBUF, max_entries=size)
             specs[LOST_MAP] = MapSpec(LOST_MAP, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1)
         if self.scratch_size:
             specs[SCRATCH_MAP] = MapSpec(
                 SCRATCH_MAP, BPF_MAP_TYPE_PERCPU_ARRAY, 4, align_up(self.scratch_size, 8),
-                SCRATCH_ENTRIES,
+                self.scratch_entries,
+            )  # fmt: skip
+        for name, data in self.tables.items():
+            specs[name] = MapSpec(
+                name, BPF_MAP_TYPE_ARRAY, 4, align_up(len(data), 8), 1,
+                flags=BPF_F_RDONLY_PROG, freeze=True,
+                contents=[(bytes(4), data.ljust(align_up(len(data), 8), b"\0"))],
             )  # fmt: skip
         if self.zero_size:
             specs[ZERO_MAP] = MapSpec(
@@ -180,6 +195,7 @@ class Resources:
         return specs
 
 
-def _default_pages() -> int:
-    # 4 MiB: the burst of a quarter of a second at a million small events a second.
-    return 1024
+def _default_pages(busy: bool) -> int:
+    # 16 MiB hold a burst of 400,000 small events while the reader is busy elsewhere; a script that
+    # only prints now and then should not take that memory.
+    return 4096 if busy else 64
