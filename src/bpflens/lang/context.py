@@ -29,8 +29,8 @@ class Context:
     """
 
     __slots__ = (
-        "config", "declared_type", "declared_value", "diagnostics", "kernel_types", "options",
-        "params", "sources", "target",
+        "config", "declared_enumerator", "declared_type", "declared_value", "diagnostics",
+        "kernel_types", "options", "params", "sources", "target",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +51,8 @@ class Context:
         self.kernel_types: KernelTypes | None = None
         # Filled in by the preamble pass: types and constants of the script's own C definitions.
         self.declared_type: Callable[[str, str], Type | None] = lambda name, tag: None
-        self.declared_value: Callable[[str], int | str | None] = lambda name: None
+        self.declared_enumerator: Callable[[str], tuple[int, Type] | None] = lambda name: None
+        self.declared_value: Callable[[str], bool | int | bytes | None] = lambda name: None
 
     def types(self) -> KernelTypes | None:
         """Return the kernel's types, or None on a kernel without BTF."""

@@ -100,12 +100,11 @@ def _identifier(c: Checker, node: n.Identifier) -> Type | None:
     return None
 
 
-def named_constant(context: Context, name: str) -> tuple[int | str, Type] | None:
-    """Return value and type of a named constant: a #define or an enumerator."""
-    value = context.declared_value(name)
-    if value is not None:
-        kind = literal_type(value) if isinstance(value, int) else String(len(value) + 1)
-        return value, kind
+def named_constant(context: Context, name: str) -> tuple[int, Type] | None:
+    """Return value and type of an enumerator; ``#define`` constants are folded before."""
+    declared = context.declared_enumerator(name)
+    if declared is not None:
+        return declared
     kernel = context.types()
     return kernel.enumerator(name) if kernel else None
 
