@@ -6,19 +6,25 @@ Run with ``tools/vm.py --kernel 6.12 --tests tests/kernel``.
 from __future__ import annotations
 
 import os
+import struct
 from contextlib import ExitStack, closing
 
 import pytest
 
+from bpf_object import build
 from bpflens.asm import instruction as i
 from bpflens.attach.attachment import close_all
 from bpflens.attach.kprobe import Kprobe, KprobeMulti
+from bpflens.attach.section import probe_of
 from bpflens.attach.tracing import Tracing
 from bpflens.errors import AttachError, VerifierError
 from bpflens.kernel import tracefs
+from bpflens.kernel.feature import feature
 from bpflens.load.collection import load_object
+from bpflens.load.object_file import read
 from bpflens.spec import LineInfo, MapSpec, ObjectSpec, ProgramSpec, Reloc
 from bpflens.uapi import bpf as k
+from bpflens.uapi.btf import BTF_KIND_DATASEC
 from kernel.attach_program import counting
 
 pytestmark = pytest.mark.vm
@@ -229,3 +235,41 @@ def test_line_info_is_accepted_by_an_older_kernel():
     )
     with load_object(ObjectSpec(programs={"p": program})) as loaded:
         assert loaded.programs["p"].lines()
+
+
+def _data(loaded, name):
+    program = next(iter(loaded.programs.values()))
+    btf = program.btf()
+    section = btf.type(btf.find(".bss", BTF_KIND_DATASEC))
+    at = next(var.offset for var in section.vars if btf.name(var.type_id) == name)
+    return at, bytearray(loaded.maps[".bss"].lookup_raw(bytes(4)))
+
+
+def test_object_names_kernel_functions_in_its_sections():
+    many = bool(feature("kprobe_multi").answer())
+    spec = read(build("kernel_functions.bpf.c", *(["-DMULTI"] if many else [])))
+    with load_object(spec) as loaded, ExitStack() as stack:
+        at, raw = _data(loaded, "wanted_pid")
+        raw[at : at + 4] = os.getpid().to_bytes(4, "little")
+        attachments = [
+            stack.enter_context(probe_of(spec.programs[name]).attach(program))
+            for name, program in loaded.programs.items()
+        ]
+        loaded.maps[".bss"].update_raw(bytes(4), bytes(raw))
+        _open(5)
+        at, raw = _data(loaded, "hits")
+        close_all(attachments)
+    hits = struct.unpack_from("16Q", raw, at)
+    assert hits[: 10 if many else 8] == (5,) * (10 if many else 8)
+
+
+def test_object_replaces_a_function_of_another():
+    with load_object(read(build("replaced.bpf.c"))) as loaded:
+        target = loaded.programs["classify"]
+        spec = read(build("replacing.bpf.c"))
+        assert target.test_run(data=bytes(64)).retval == 1
+        with load_object(spec, attach_to={"instead": target, "watch": target}) as other:
+            for name, expected in (("watch", 1), ("instead", 42)):
+                with probe_of(spec.programs[name]).attach(other.programs[name]):
+                    assert target.test_run(data=bytes(64)).retval == expected
+        assert target.test_run(data=bytes(64)).retval == 1
