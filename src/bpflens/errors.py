@@ -4,9 +4,9 @@ The tree::
 
     Error
     ├── SyscallError (also OSError)   the kernel refused: command, errno name, likely cause, remedy
-    │   └── VerifierError             the verifier refused a program: its log, and the source line
+    │   └── VerifierError             the verifier refused a program: its log, the source line
     ├── NotSupported                  a feature that a conclusive probe found missing
-    ├── FormatError                   damaged or hostile input bytes (ELF, BTF, notes), with the place
+    ├── FormatError                   damaged or hostile input (ELF, BTF, notes), with the place
     ├── NotFound                      a name that does not exist, with near names
     ├── AttachError                   a probe that could not be attached, with the reason
     ├── CompileError                  a script that is wrong: all its diagnostics

@@ -134,7 +134,7 @@ class Reloc(Record):
 
 
 class LineInfo(Record):
-    """Source of the instruction at slot ``insn``: file, text of the line, line and column (1-based)."""
+    """Source of the instruction at slot ``insn``; line and column count from 1."""
 
     __slots__ = ("insn", "file", "text", "line", "column")
 
@@ -210,7 +210,8 @@ class ProgramSpec(Record):
 
     __slots__ = (
         "name", "type", "insns", "relocs", "license", "expected_attach_type", "attach_to", "flags",
-        "funcs", "lines", "core", "section", "autoload", "kern_version", "ifindex", "attach_prog_fd",
+        "funcs", "lines", "core", "section", "autoload", "kern_version", "ifindex",
+        "attach_prog_fd",
     )  # fmt: skip
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The tracing language: from the text of a script to a :class:`~bpflens.lang.program.CompiledProgram`.
+"""The tracing language: from the text of a script to a compiled program.
 
 Everything in here is pure: what depends on a kernel comes in through one
 :class:`~bpflens.lang.target.Target`, and what goes out is specs and tables, not kernel objects.

@@ -117,11 +117,12 @@ def _directive(text: bytes, mark: int) -> tuple[Directive, int]:
         if text[at : at + 2] == longer.encode():
             conversion = longer
     if not conversion:
-        raise FormatError("the format ends in the middle of a directive: " + text[mark:].decode("ascii", "replace"))  # fmt: skip
+        rest = text[mark:].decode("ascii", "replace")
+        raise FormatError(f"the format ends in the middle of a directive: {rest}")
     if conversion not in ("rx", "rh", "gr") and conversion not in _KNOWN:
         raise FormatError(f"Unknown format string token: %{conversion}")
-    directive = Directive(conversion, text[mark : at + len(conversion)], flags, width, precision, length.decode())  # fmt: skip
-    return directive, at + len(conversion)
+    end = at + len(conversion)
+    return Directive(conversion, text[mark:end], flags, width, precision, length.decode()), end
 
 
 def _number(text: bytes, at: int) -> tuple[int, int]:
@@ -138,7 +139,8 @@ def check_types(directives: Sequence[Directive], types: Sequence[Type | None]) -
     for directive, kind in zip(wanted, types, strict=True):
         if kind is not None and not _takes(directive.conversion, kind):
             name = "string" if isinstance(kind, String) else kind.name
-            problems.append(f"unsupported format specifier for type '{name}': {directive.conversion}")  # fmt: skip
+            what = directive.conversion
+            problems.append(f"unsupported format specifier for type '{name}': {what}")
     return problems
 
 

@@ -77,7 +77,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 class Program(Node):
-    """A whole script. ``items`` are probes, macros, functions and map declarations in source order."""
+    """A whole script; ``items`` are its probes, macros, functions and map declarations."""
 
     __match_args__ = ("preamble", "config", "imports", "items")
     __slots__ = __match_args__
@@ -169,7 +169,10 @@ class Probe(Node):
 
 
 class AttachPoint(Node):
-    """One attach point as written ("kprobe:vfs_*"), positional parameters not yet replaced; ``name`` is the ``name=`` in front, or "". Its parts are parsed by the attach-point pass."""
+    """One attach point as written ("kprobe:vfs_*"); ``name`` is the ``name=`` in front, or "".
+
+    Its parts are taken apart later (:mod:`bpflens.lang.attach_point`).
+    """
 
     __match_args__ = ("text", "name")
     __slots__ = __match_args__
@@ -287,7 +290,10 @@ class ExprStmt(Node):
 
 
 class Assign(Node):
-    """``target = value`` or a compound assignment: ``op`` is ``"="``, ``"+="``, ...; the target is a Variable, MapName or MapAccess (fields are rejected later)."""
+    """``target = value`` or a compound assignment: ``op`` is ``"="``, ``"+="``...
+
+    The target is a Variable, MapName or MapAccess; anything else is refused later.
+    """
 
     __match_args__ = ("target", "op", "value")
     __slots__ = __match_args__
@@ -732,7 +738,7 @@ class Comptime(Node):
 
 
 class NamedType(Node):
-    """``int32``, ``struct task_struct`` (``tag`` is ``"struct"``, ``"union"``, ``"enum"`` or "")."""
+    """``int32``, or with ``tag`` ("struct", "union", "enum") ``struct task_struct``."""
 
     __match_args__ = ("name", "tag")
     __slots__ = __match_args__

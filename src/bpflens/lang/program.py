@@ -63,7 +63,7 @@ class EventSchema(Record):
     (one field), ``print_map`` (``map``; fields: top, div), ``clear zero`` (``map``),
     ``print_map_item`` (``map``; fields: key, value), ``exit`` (field: code), ``time`` and
     ``strftime`` (``format``), ``join`` (``format`` = delimiter; fields), ``system cat`` (``format``
-    and fields), ``helper_error`` (fields: return code; ``message`` and ``helper`` name), ``unwatch``,
+    and fields), ``helper_error`` (fields: return code; ``message`` and ``helper``), ``unwatch``,
     ``runtime_error`` (``message``), ``skboutput``, ``assert``. ``size`` is the largest record in
     bytes, header included. ``place`` is ``(file, line, column, end column, source line)``.
     """
@@ -93,7 +93,7 @@ class EventSchema(Record):
 
 
 class MapSchema(Record):
-    """One map of the script: ``name`` with its ``@``, and how its keys and values lie in the kernel.
+    """One map of the script: ``name`` with its ``@``, and how keys and values lie in the kernel.
 
     ``spec`` names the :class:`~bpflens.spec.MapSpec`. ``key`` is None for a scalar map (one entry,
     key u32 0). ``per_cpu`` tells whether a read gives one value for each possible CPU.

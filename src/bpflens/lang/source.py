@@ -20,7 +20,7 @@ __all__ = ["Source", "SourceMap"]
 
 
 class Source:
-    """One text: ``name`` as shown in messages, ``text``, ``base`` = position of its first character."""
+    """One text: ``name`` as messages show it; ``base`` is the position of its first character."""
 
     __slots__ = ("_starts", "base", "name", "text")
 

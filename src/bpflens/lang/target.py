@@ -1,4 +1,4 @@
-"""What the language asks about the machine that a script will run on: one value, given by the caller.
+"""What the language asks about the machine that a script will run on.
 
 The language itself never looks at a kernel. Whoever compiles hands in an object with these
 methods: :class:`bpflens.session.host.HostTarget` asks the running kernel; tests use

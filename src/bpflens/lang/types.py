@@ -18,11 +18,47 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "AGGREGATES", "Aggregate", "Array", "Avg", "BOOL", "Bool", "Buffer", "COMM_SIZE", "CgroupPath",
-    "Count", "Enum", "FieldInfo", "Hist", "INT64", "Inet", "Int", "Ksym", "LHist", "Mac", "Max",
-    "Min", "NONE", "NoneType", "Pointer", "Record", "STACK_FRAMES", "Stack", "Stats", "String",
-    "Struct", "Sum", "TSeries", "Timestamp", "Tuple", "Type", "UINT64", "Username", "Usym",
-    "align_up", "is_integer", "promote",
+    "AGGREGATES",
+    "BOOL",
+    "COMM_SIZE",
+    "INT64",
+    "NONE",
+    "STACK_FRAMES",
+    "UINT64",
+    "Aggregate",
+    "Array",
+    "Avg",
+    "Bool",
+    "Buffer",
+    "CgroupPath",
+    "Count",
+    "Enum",
+    "FieldInfo",
+    "Hist",
+    "Inet",
+    "Int",
+    "Ksym",
+    "LHist",
+    "Mac",
+    "Max",
+    "Min",
+    "NoneType",
+    "Pointer",
+    "Record",
+    "Stack",
+    "Stats",
+    "String",
+    "Struct",
+    "Sum",
+    "TSeries",
+    "Timestamp",
+    "Tuple",
+    "Type",
+    "Username",
+    "Usym",
+    "align_up",
+    "is_integer",
+    "promote",
 ]
 # fmt: on
 
@@ -512,7 +548,7 @@ class Hist(Aggregate):
 
 
 class LHist(Aggregate):
-    """Buckets of a linear histogram: underflow, ``(maximum - minimum) / step`` buckets, overflow."""
+    """A linear histogram: underflow, ``(maximum - minimum) / step`` buckets, overflow."""
 
     __slots__ = ("maximum", "minimum", "step")
     __match_args__ = ("minimum", "maximum", "step")
@@ -529,7 +565,10 @@ class LHist(Aggregate):
 
 
 class TSeries(Aggregate):
-    """A ring of ``length`` intervals: each ``[epoch, value, count]``; ``reducer`` avg max min sum or ""."""
+    """A ring of ``length`` intervals, each ``[epoch, value, count]``.
+
+    ``reducer`` is "avg", "max", "min", "sum" or "" (the last value).
+    """
 
     __slots__ = ("interval", "length", "reducer", "signed")
     __match_args__ = ("interval", "length", "reducer", "signed")

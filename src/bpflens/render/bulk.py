@@ -49,7 +49,7 @@ def lines(schema: MapSchema, data: MapData, top: int = 0) -> bytes | None:
     if top:
         rows = rows[-top:]
     line = schema.name.encode() + b"[" + template + b"]: %d\n"
-    text = _format(line, (key + (number,) for number, key in rows), len(rows))
+    text = _format(line, ((*key, number) for number, key in rows), len(rows))
     return text.translate(None, b"\0") if b"%s" in template else text
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from json import dumps
-
 from bpflens.lang.types import Hist, LHist, TSeries
 from bpflens.render import histogram, map, value
 from bpflens.render.aggregate import Summary
@@ -22,6 +20,8 @@ _EXACT = 1 << 53
 
 
 def _line(kind: str, **fields: object) -> bytes:
+    from json import dumps
+
     return (dumps({"type": kind, **fields}, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
