@@ -277,9 +277,8 @@ def _near(word: str) -> list[str]:
     return [f"Did you mean '{close[0]}'?"] if close else []
 
 
+# The words of one attach point while it is being read.
 class _Reader:
-    """The words of one attach point while it is being read."""
-
     __slots__ = ("arch", "kind", "parts", "pid", "unsafe")
 
     def __init__(self, kind: str, words: list[str], pid: int, unsafe: bool, arch: str) -> None:
@@ -290,7 +289,7 @@ class _Reader:
         self.arch = arch
 
     def count(self, *allowed: int) -> int:
-        """Return the number of parts, which must be one of these."""
+        # The number of parts, which must be one of these.
         found = len(self.parts)
         if found not in allowed:
             wanted = " or ".join(map(str, allowed))
@@ -300,14 +299,14 @@ class _Reader:
         return found
 
     def uint(self, text: str, what: str) -> int:
-        """Return the value of a part that must be a number."""
+        # The value of a part that must be a number.
         try:
             return to_uint(text)
         except LiteralError as error:
             raise _AttachPointError(f"{what}: {error}") from None
 
     def function(self, name: str, text: str, with_offset: bool) -> dict[str, str | int]:
-        """Read ``function``, ``function+offset`` or an address."""
+        # "function", "function+offset" or an address.
         function, plus, offset = text.partition("+")
         if plus:
             if not with_offset:

@@ -148,9 +148,8 @@ class _Attributes:
         self.align = 0
 
 
+# Reads one C definition. Constant expressions are those of scripts.
 class _DeclarationParser(StatementParser):
-    """Reads one C definition. Constant expressions are those of scripts."""
-
     __slots__ = ("aliases", "constant", "declarations")
 
     def __init__(
@@ -170,7 +169,7 @@ class _DeclarationParser(StatementParser):
         self.aliases = aliases
 
     def definition_statement(self) -> None:
-        """Read ``struct x {...}`` or ``typedef ... name``."""
+        # "struct x {...}" or "typedef ... name".
         try:
             self.advance()
             is_typedef = self.value == "typedef"

@@ -128,9 +128,8 @@ def _mismatches(macro: n.Macro, args: Sequence[Node]) -> int:
     return 1024 * abs(len(params) - len(args)) + wrong
 
 
+# One expansion: what the names of the macro stand for.
 class _Scope:
-    """One expansion: what the names of the macro stand for."""
-
     __slots__ = ("exprs", "macro", "maps", "variables")
 
     def __init__(self, macro: n.Macro) -> None:
@@ -140,8 +139,9 @@ class _Scope:
         self.variables: dict[str, str] = {}
 
 
+# The complaint is recorded; the use stays as it is.
 class _MacroError(Exception):
-    """The complaint is recorded; the use stays as it is."""
+    pass
 
 
 class _Expander:
@@ -162,7 +162,7 @@ class _Expander:
                 self.visit(item)
 
     def visit(self, node: Node) -> Node:
-        """Expand below a node and return what takes its place."""
+        # Expands below a node and returns what takes its place.
         rule = _RULES.get(type(node))
         return rule(self, node) if rule else self.visit_children(node)
 

@@ -268,7 +268,7 @@ class StatementParser(ExpressionParser):
             self.diagnostics.items[-1].notes.append((note, start, start + 1))
 
     def _skip_statement(self) -> None:
-        """Skip to what follows the ``;`` of this statement, or to the ``}`` of its block."""
+        # To what follows the ";" of this statement, or to the "}" of its block.
         self.panic = True  # no complaints about tokens that nobody reads
         depth = 0
         while self.kind != EOF:

@@ -46,9 +46,8 @@ _DEFINITIONS = frozenset(("struct", "union", "enum", "typedef"))
 _MAX_INCLUDES = 500
 
 
+# One #define. `params` is None unless it takes arguments.
 class _Define:
-    """One ``#define``. ``params`` is None unless it takes arguments."""
-
     __slots__ = ("body", "end", "params", "start")
 
     def __init__(self, body: str, params: list[str] | None, start: int, end: int) -> None:
