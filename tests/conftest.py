@@ -2,7 +2,8 @@
 
 A test marked ``kernel`` or ``vm`` talks to a real kernel. It is skipped where that cannot be
 (no root, no BPF, not inside the VM), and where it raises NotSupported: the probe that raised it is
-what decided, never a version number. Every skip is counted by reason at the end of the run, and
+what decided, never a version number. Any test is skipped that starts a program which is not
+installed. Every skip is counted by reason at the end of the run, and
 what must not be skipped on a given kind of machine stands in must_run.txt, which a whole run reads
 when ``BPFLENS_MUST_RUN`` names the kind.
 """
@@ -69,11 +70,22 @@ def _why_not_vm():
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    error = call.excinfo.value if call.excinfo else None
-    if isinstance(error, NotSupported) and any(map(item.get_closest_marker, REAL)):
+    reason = _why_skip(item, call.excinfo.value) if call.excinfo else ""
+    if reason:
         report.outcome = "skipped"
-        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
+        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {reason}")
     return report
+
+
+def _why_skip(item, error):
+    if isinstance(error, NotSupported) and any(map(item.get_closest_marker, REAL)):
+        return str(error)
+    # A program to compare with, or to set something up with, that this machine lacks.
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str | bytes):
+        name = os.fsdecode(error.filename)
+        if "/" not in name and shutil.which(name) is None:
+            return f"no program {name} installed"
+    return ""
 
 
 # --- leaks --------------------------------------------------------------------------------------
