@@ -75,11 +75,15 @@ class _Pass:
 
 
 class Template:
-    """The text of one record and the places of its values."""
+    """The text of one record and the places of its values.
 
-    __slots__ = ("_passes", "_places", "_strides", "_text")
+    ``head`` stands in front of every record (the comma between two of them).
+    """
+
+    __slots__ = ("_passes", "_places", "_strides", "_text", "head")
 
     def __init__(self, key_stride: int, value_stride: int) -> None:
+        self.head = ""
         self._strides = (key_stride, value_stride)
         self._text: list[str] = []
         self._places: list[_Place] = []
@@ -130,7 +134,7 @@ class Template:
         """Yield the text of ``count`` records, many records in a piece."""
         if self._passes is None:
             self._passes = self._compiled()
-        text = "".join(self._text)
+        text = self.head.replace("%", "%%") + "".join(self._text)
         width = sum(self._strides) + len(text)
         chunk = max(1, min(_CHUNK, _CHUNK_BYTES // (width or 1)))
         structs: dict[int, list[struct.Struct]] = {}
