@@ -13,6 +13,7 @@ Example::
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
+from bpflens.lang.recursion import roomy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ _ESCAPES = {0x0A: "\\n", 0x09: "\\t", 0x0D: "\\r", 0x22: '\\"', 0x5C: "\\\\"}
 
 def dump(node: Node, note: Callable[[Node], str] | None = None) -> str:
     """Return a tree as indented lines; ``note`` may add something to the line of a node."""
-    return "".join(f"{line}\n" for line in _dump(node, "", "", note))
+    return roomy(lambda: "".join(f"{line}\n" for line in _dump(node, "", "", note)))
 
 
 def unparse(node: Node, indent: str = "") -> str:
     """Return the source text of any node."""
-    return _WRITERS[type(node)](node, indent)
+    return roomy(lambda: _text(node, indent))
 
 
 def quote(value: bytes) -> str:
@@ -61,6 +62,10 @@ def quote(value: bytes) -> str:
         else:
             pieces.append(char)
     return '"' + "".join(pieces) + '"'
+
+
+def _text(node: Node, indent: str = "") -> str:
+    return _WRITERS[type(node)](node, indent)
 
 
 def _dump(node: Node, indent: str, label: str, note: Callable[[Node], str] | None) -> Iterator[str]:
@@ -90,7 +95,7 @@ def _scalar(value: object) -> str:
 
 def _at(node: Node, strength: int, indent: str) -> str:
     # An operand, in parentheses where it binds less than its place demands.
-    text = unparse(node, indent)
+    text = _text(node, indent)
     return f"({text})" if _strength(node) < strength else text
 
 
@@ -108,7 +113,7 @@ def _strength(node: Node) -> int:
 
 
 def _list(nodes: Sequence[Node], indent: str) -> str:
-    return ", ".join(unparse(item, indent) for item in nodes)
+    return ", ".join(_text(item, indent) for item in nodes)
 
 
 def _binary(node: n.Binary, indent: str) -> str:
@@ -126,13 +131,13 @@ def _unary(node: n.Unary, indent: str) -> str:
 
 
 def _incdec(node: n.IncDec, indent: str) -> str:
-    target = unparse(node.target, indent)
+    target = _text(node.target, indent)
     return f"{node.op}{target}" if node.prefix else f"{target}{node.op}"
 
 
 def _ternary(node: n.Ternary, indent: str) -> str:
-    then = "" if node.then is None else " " + unparse(node.then, indent) + " "
-    otherwise = unparse(node.otherwise, indent)
+    then = "" if node.then is None else " " + _text(node.then, indent) + " "
+    otherwise = _text(node.otherwise, indent)
     return f"{_at(node.condition, 1, indent)} ?{then}: {otherwise}"
 
 
@@ -141,14 +146,14 @@ def _cast(node: n.Cast, indent: str) -> str:
     # A block, an if or comptime would not be taken for an operand.
     if isinstance(node.operand, n.Block):
         operand = f"({operand})"
-    return f"({unparse(node.type)}){operand}"
+    return f"({_text(node.type)}){operand}"
 
 
 def _map_access(node: n.MapAccess, indent: str) -> str:
     key = node.key
     if isinstance(key, n.Tuple) and key.implicit:
         return f"{node.map.name}[{_list(key.items, indent)}]"
-    return f"{node.map.name}[{unparse(key, indent)}]"
+    return f"{node.map.name}[{_text(key, indent)}]"
 
 
 def _tuple(node: n.Tuple, indent: str) -> str:
@@ -156,9 +161,9 @@ def _tuple(node: n.Tuple, indent: str) -> str:
 
 
 def _if(node: n.If, indent: str) -> str:
-    text = f"if ({unparse(node.condition, indent)}) {_block(node.then, indent)}"
+    text = f"if ({_text(node.condition, indent)}) {_block(node.then, indent)}"
     if node.otherwise is not None:
-        text += f" else {unparse(node.otherwise, indent)}"
+        text += f" else {_text(node.otherwise, indent)}"
     return text
 
 
@@ -166,12 +171,12 @@ def _block(node: n.Block, indent: str) -> str:
     inner = indent + _INDENT
     lines = [f"{inner}{_statement(item, inner)}\n" for item in node.statements]
     if node.result is not None:
-        lines.append(f"{inner}{unparse(node.result, inner)}\n")
+        lines.append(f"{inner}{_text(node.result, inner)}\n")
     return "{\n" + "".join(lines) + indent + "}" if lines else "{ }"
 
 
 def _statement(node: Node, indent: str) -> str:
-    text = unparse(node, indent)
+    text = _text(node, indent)
     blocks = n.If | n.Block | n.While | n.ForMap | n.ForRange | n.Unroll
     return text if isinstance(node, blocks) else text + ";"
 
@@ -179,34 +184,34 @@ def _statement(node: Node, indent: str) -> str:
 def _let(node: n.Let, indent: str) -> str:
     text = f"let {node.name}"
     if node.type is not None:
-        text += f" : {unparse(node.type)}"
-    return text if node.value is None else f"{text} = {unparse(node.value, indent)}"
+        text += f" : {_text(node.type)}"
+    return text if node.value is None else f"{text} = {_text(node.value, indent)}"
 
 
 def _program(node: n.Program, indent: str) -> str:
-    parts = [unparse(item) for item in node.preamble]
+    parts = [_text(item) for item in node.preamble]
     if node.config is not None:
-        parts.append(unparse(node.config))
-    parts += [unparse(item) + ";" for item in node.imports]
-    parts += [unparse(item) for item in node.items]
+        parts.append(_text(node.config))
+    parts += [_text(item) + ";" for item in node.imports]
+    parts += [_text(item) for item in node.items]
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
 def _config(node: n.Config, indent: str) -> str:
-    entries = "".join(f"{_INDENT}{unparse(entry)};\n" for entry in node.entries)
+    entries = "".join(f"{_INDENT}{_text(entry)};\n" for entry in node.entries)
     return "config = {\n" + entries + "}"
 
 
 def _probe(node: n.Probe, indent: str) -> str:
-    points = ",\n".join(unparse(point) for point in node.attach_points)
+    points = ",\n".join(_text(point) for point in node.attach_points)
     if node.predicate is not None:
-        points += f"\n/{unparse(node.predicate)}/"
+        points += f"\n/{_text(node.predicate)}/"
     return f"{points}\n{_block(node.body, indent)}"
 
 
 def _function(node: n.Function, indent: str) -> str:
     params = _list(node.params, indent)
-    return f"fn {node.name}({params}) : {unparse(node.result)} {_block(node.body, indent)}"
+    return f"fn {node.name}({params}) : {_text(node.result)} {_block(node.body, indent)}"
 
 
 def _for_range(node: n.ForRange, indent: str) -> str:
@@ -219,20 +224,20 @@ def _named_type(node: n.NamedType, indent: str) -> str:
 
 
 def _array_type(node: n.ArrayType, indent: str) -> str:
-    length = "" if node.length is None else unparse(node.length)
-    return f"{unparse(node.element)}[{length}]"
+    length = "" if node.length is None else _text(node.length)
+    return f"{_text(node.element)}[{length}]"
 
 
 def _index(node: n.Index, indent: str) -> str:
     base = _at(node.base, _POSTFIX, indent)
     # "@m[1]" would be an element of the map, not of its value.
     base = f"({base})" if isinstance(node.base, n.MapName) else base
-    return f"{base}[{unparse(node.index, indent)}]"
+    return f"{base}[{_text(node.index, indent)}]"
 
 
 def _operand(node: Node, indent: str) -> str:
     # "x[0]" alone would be read as a type.
-    text = unparse(node, indent)
+    text = _text(node, indent)
     return f"({text})" if isinstance(node, n.Index) else text
 
 
@@ -246,7 +251,7 @@ def _import(node: n.Import, indent: str) -> str:
 
 _WRITERS: dict[type, Callable[[Any, str], str]] = {
     n.ArrayType: _array_type,
-    n.Assign: lambda s, i: f"{unparse(s.target, i)} {s.op} {unparse(s.value, i)}",
+    n.Assign: lambda s, i: f"{_text(s.target, i)} {s.op} {_text(s.value, i)}",
     n.AttachPoint: _attach_point,
     n.Binary: _binary,
     n.Block: _block,
@@ -256,9 +261,9 @@ _WRITERS: dict[type, Callable[[Any, str], str]] = {
     n.Cast: _cast,
     n.Comptime: lambda s, i: f"comptime {_at(s.operand, _UNARY, i)}",
     n.Config: _config,
-    n.ConfigEntry: lambda s, i: f"{s.name} = {unparse(s.value)}",
-    n.Discard: lambda s, i: f"_ = {unparse(s.value, i)}",
-    n.ExprStmt: lambda s, i: unparse(s.expr, i),
+    n.ConfigEntry: lambda s, i: f"{s.name} = {_text(s.value)}",
+    n.Discard: lambda s, i: f"_ = {_text(s.value, i)}",
+    n.ExprStmt: lambda s, i: _text(s.expr, i),
     n.Field: lambda s, i: f"{_at(s.base, _POSTFIX, i)}.{s.name}",
     n.ForMap: lambda s, i: f"for ({s.name} : {s.map.name}) {_block(s.body, i)}",
     n.ForRange: _for_range,
@@ -273,29 +278,29 @@ _WRITERS: dict[type, Callable[[Any, str], str]] = {
     n.Let: _let,
     n.Macro: lambda s, i: f"macro {s.name}({_list(s.params, i)}) {_block(s.body, i)}",
     n.MapAccess: _map_access,
-    n.MapDecl: lambda s, i: f"let {s.name} = {s.map_type}({unparse(s.max_entries)});",
+    n.MapDecl: lambda s, i: f"let {s.name} = {s.map_type}({_text(s.max_entries)});",
     n.MapName: lambda s, i: s.name,
     n.NamedType: _named_type,
     n.Offsetof: lambda s, i: f"offsetof({_operand(s.operand, i)}, {'.'.join(s.path)})",
-    n.Param: lambda s, i: f"{s.name} : {unparse(s.type)}",
-    n.PointerType: lambda s, i: f"{unparse(s.target)} *".replace("* *", "**"),
+    n.Param: lambda s, i: f"{s.name} : {_text(s.type)}",
+    n.PointerType: lambda s, i: f"{_text(s.target)} *".replace("* *", "**"),
     n.Positional: lambda s, i: f"${s.index or '#'}",
     n.Probe: _probe,
     n.Program: _program,
     n.Record: lambda s, i: f"({_list(s.items, i)})",
-    n.RecordItem: lambda s, i: f"{s.name} = {unparse(s.value, i)}",
-    n.Return: lambda s, i: f"return {unparse(s.value, i)}" if s.value else "return",
+    n.RecordItem: lambda s, i: f"{s.name} = {_text(s.value, i)}",
+    n.Return: lambda s, i: f"return {_text(s.value, i)}" if s.value else "return",
     n.Sizeof: lambda s, i: f"sizeof({_operand(s.operand, i)})",
     n.String: lambda s, i: quote(s.value),
     n.Ternary: _ternary,
     n.Tuple: _tuple,
     n.TupleItem: lambda s, i: f"{_at(s.base, _POSTFIX, i)}.{s.index}",
-    n.TypeArg: lambda s, i: unparse(s.type),
+    n.TypeArg: lambda s, i: _text(s.type),
     n.TypeofType: lambda s, i: (
         f"{'typeinfo' if s.typeinfo else 'typeof'}({_operand(s.operand, i)})"
     ),
     n.Unary: _unary,
-    n.Unroll: lambda s, i: f"unroll ({unparse(s.count, i)}) {_block(s.body, i)}",
+    n.Unroll: lambda s, i: f"unroll ({_text(s.count, i)}) {_block(s.body, i)}",
     n.Variable: lambda s, i: s.name,
-    n.While: lambda s, i: f"while ({unparse(s.condition, i)}) {_block(s.body, i)}",
+    n.While: lambda s, i: f"while ({_text(s.condition, i)}) {_block(s.body, i)}",
 }
