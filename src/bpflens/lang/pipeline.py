@@ -14,6 +14,7 @@ from __future__ import annotations
 from bpflens.errors import CompileError
 from bpflens.lang.context import Context
 from bpflens.lang.diagnostic import Diagnostics, render
+from bpflens.lang.recursion import roomy
 from bpflens.lang.source import SourceMap
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ class Compilation:
         """Return the typed program."""
         from bpflens.lang.analyse.checker import analyse
 
-        typed = analyse(tree, variants, self.context)
+        typed = roomy(lambda: analyse(tree, variants, self.context))
         self._stop_on_errors()
         return typed
 
@@ -86,7 +87,7 @@ class Compilation:
         """Return the compiled program, with the warnings of all stages."""
         from bpflens.lang.lower.program import lower
 
-        compiled = lower(typed, self.context)
+        compiled = roomy(lambda: lower(typed, self.context))
         compiled.warnings = render(self.diagnostics, self.sources)
         return compiled
 
