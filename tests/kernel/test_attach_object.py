@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import struct
+import subprocess
 from contextlib import ExitStack
 
 import pytest
 
-from bpf_object import build
+from bpf_object import build, clang
+from bpflens.attach.attachment import close_all
+from bpflens.attach.loaded_object import ObjectAttacher
 from bpflens.attach.section import can_attach, probe_of
 from bpflens.attach.struct_ops import StructOps
 from bpflens.errors import AttachError
@@ -112,3 +116,42 @@ def _exchange(name):
             got = 0
             while got < 4000:
                 got += len(peer.recv(4000))
+
+
+@pytest.fixture
+def probed_program(tmp_path):
+    """A user program with the static probe bpflens_test:three at two places."""
+    compiler = shutil.which("gcc") or shutil.which("cc") or clang()
+    path = tmp_path / "usdt_user"
+    source = os.path.join(os.path.dirname(__file__), "..", "bpf", "usdt_user.c")
+    subprocess.run([compiler, "-O1", "-o", str(path), source], check=True, timeout=120)
+    return str(path)
+
+
+def test_arguments_of_static_probes_are_found_by_an_object(probed_program):
+    feature("get_attach_cookie").require()
+    spec = read(build("usdt.bpf.c"))
+    spec.programs["three"].attach_to = f"{probed_program}:bpflens_test:three"
+    with load_object(spec) as loaded:
+
+        def numbers(*names):
+            return [int.from_bytes(_load(loaded, name), "little") for name in names]
+
+        with ObjectAttacher(loaded).attach("three", cookie=0xC00C1E):
+            subprocess.run([probed_program], check=True, timeout=30)
+            assert numbers("calls", "count", "cookie") == [1, 3, 0xC00C1E]
+            first, second, third = numbers("first", "second", "third")
+            assert (first, second, third) == (2**64 - 5, 2**64 - 5000, 77)
+            subprocess.run([probed_program, "twice"], check=True, timeout=30)
+        assert numbers("calls", "places", "first") == [3, 3, 9]
+
+
+def test_all_of_an_object_is_attached_or_nothing():
+    spec = read(build("congestion.bpf.c"))
+    with load_object(spec) as loaded:
+        attachments = ObjectAttacher(loaded).attach_all()
+        assert "bpf_ours" in _available()
+        with pytest.raises(AttachError):
+            ObjectAttacher(loaded).attach_all()
+        close_all(attachments)
+        assert "bpf_ours" not in _available()
