@@ -7,6 +7,7 @@ also be called, ``pid()``; ``arguments`` are the call's.
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
+from bpflens.lang.analyse.constant import probe_type
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import (
     BOOL,
@@ -126,17 +127,62 @@ def _username(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) ->
     return place
 
 
+def _check_comm(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
+    if not arguments:
+        return String(COMM_SIZE)
+    from bpflens.lang.call import task
+
+    return task.check_comm(c, node, arguments)
+
+
 def _comm(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) -> Ref:
-    place = f.buffer(COMM_SIZE, name="comm")
-    _write_comm(f, node, place, String(COMM_SIZE))
+    kind = f.type(node)
+    place = f.buffer(kind.size, name="comm")
+    _write_comm(f, node, place, kind)
     return place
 
 
 def _write_comm(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+    if isinstance(node, n.Call) and node.args:
+        from bpflens.lang.call import task
+
+        task.write_comm(f, node, place, wanted)
+        return
     size = min(wanted.size, COMM_SIZE)
     f.b.call(bpf.BPF_FUNC_get_current_comm, f.address(place), size)
-    if wanted.size > size:
-        f.b.zero(place.base, place.off + size, wanted.size - size)
+    if wanted.size > size and not place.loose:
+        from bpflens.lang.lower import memory
+
+        memory.fill(f, place.at(size), wanted.size - size)
+
+
+def _relative(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
+    from bpflens.lang.call import process
+
+    if len(arguments) > 1:
+        c.error(node, "arguments", f"{_name(node)}() takes up to one argument ({len(arguments)} provided)")  # fmt: skip
+        return None
+    return process.check_relative(c, node, list(arguments))
+
+
+def _stands_for_other(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) -> Value:
+    raise AssertionError(f"{_name(node)} stands for another expression")
+
+
+def _check_config(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
+    """Type ``config``: a record of the configuration in force."""
+    whole = c.variant.stands_for.get(node)
+    if whole is None:
+        from bpflens.lang.analyse.constant import node_of
+
+        start, end = node.start, node.end
+        items = []
+        for name, value in sorted(c.config.items()):
+            if isinstance(value, (bool, int, str)):
+                kept = value.encode() if isinstance(value, str) else value
+                items.append(n.RecordItem(name, node_of(kept, start, end), start, end))
+        whole = c.variant.stands_for[node] = n.Record(items, start, end)
+    return c.type(whole)
 
 
 def _check_curtask(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
@@ -212,15 +258,11 @@ def probe_name(f: FunctionLowering) -> str:
 
 
 def _check_probetype(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
-    return String(len(_probe_type(c.variant.kind)) + 1)
-
-
-def _probe_type(kind: str) -> str:
-    return "special" if kind in ("begin", "end", "self", "test", "bench") else kind
+    return String(len(probe_type(c.variant.kind)) + 1)
 
 
 def _probetype(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) -> Ref:
-    text = _probe_type(f.variant.kind)
+    text = probe_type(f.variant.kind)
     place = f.buffer(len(text) + 1)
     from bpflens.lang.lower import memory
 
@@ -300,7 +342,12 @@ _TABLE: dict[str, BuiltinRule] = {
     "uid": BuiltinRule(_fixed(UINT64), _uid),
     "gid": BuiltinRule(_fixed(UINT64), _gid),
     "username": BuiltinRule(_fixed(Username()), _username),
-    "comm": BuiltinRule(_fixed(String(COMM_SIZE)), _comm, _write_comm),
+    "comm": BuiltinRule(_check_comm, _comm, _write_comm),
+    "ppid": BuiltinRule(_relative, _stands_for_other),
+    "pcomm": BuiltinRule(_relative, _stands_for_other),
+    "leader_tid": BuiltinRule(_relative, _stands_for_other),
+    "leader_comm": BuiltinRule(_relative, _stands_for_other),
+    "config": BuiltinRule(_check_config, _stands_for_other),
     "curtask": BuiltinRule(_check_curtask, _helper(bpf.BPF_FUNC_get_current_task)),
     "cgroup": BuiltinRule(_fixed(UINT64), _helper(bpf.BPF_FUNC_get_current_cgroup_id)),
     "nsecs": BuiltinRule(_check_nsecs, _nsecs),

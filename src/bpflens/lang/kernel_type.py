@@ -89,6 +89,11 @@ class KernelTypes:
         found = query.tracepoint(self.btf, event)
         return self._signature(found)[0] if found else None
 
+    def variable(self, name: str) -> Type | None:
+        """Return the type of a variable of the kernel."""
+        found = query.variable(self.btf, name)
+        return self.convert(found.type_id) if found else None
+
     def _signature(self, found: query.Function) -> tuple[list[tuple[str, Type]], Type]:
         params = [(param.name, self.convert(param.type_id)) for param in found.params]
         return params, self.convert(found.ret_type_id)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bpflens.lang.lower.function import FunctionLowering
 
 __all__ = [
-    "ARGUMENT_REGISTERS", "PT_REGS", "check_arg", "check_args", "check_ctx", "check_func",
+    "ARGUMENT_REGISTERS", "INSTRUCTION_POINTER", "PT_REGS", "check_arg", "check_args", "check_ctx", "check_func",
     "check_retval", "check_usermode", "lower", "lower_arg", "lower_args", "lower_ctx",
     "lower_func", "lower_retval", "lower_usermode",
 ]  # fmt: skip
@@ -35,7 +35,7 @@ ARGUMENT_REGISTERS = {
     "aarch64": ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"),
 }
 _RESULT = {"x86_64": "ax", "aarch64": "r0"}
-_INSTRUCTION_POINTER = {"x86_64": "ip", "aarch64": "pc"}
+INSTRUCTION_POINTER = {"x86_64": "ip", "aarch64": "pc"}
 _REGISTER_KINDS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
 _ARG_KINDS = ("kprobe", "uprobe", "usdt", "rawtracepoint")
 _ARGS_KINDS = ("tracepoint", "rawtracepoint", "fentry", "fexit", "uprobe", "iter")
@@ -174,7 +174,7 @@ def lower_func(f: FunctionLowering, node: n.Node) -> Ref:
     if kind in ("kretprobe", "uretprobe", "fentry", "fexit"):
         address = f.b.call(bpf.BPF_FUNC_get_func_ip, f.fn.ctx)
     else:
-        address = register(f, _INSTRUCTION_POINTER[f.context.target.arch])  # type: ignore[assignment]
+        address = register(f, INSTRUCTION_POINTER[f.context.target.arch])  # type: ignore[assignment]
     place = f.buffer(16)
     f.b.store(place.base, place.off, address, 8)
     if kind in ("uprobe", "uretprobe"):

@@ -52,7 +52,14 @@ class Checker:
         self.final = False
         self.changed = False
         self.loop_depth = 0
-        self.variant: Variant = variants[0] if variants else _no_variant()
+        self._spare = _no_variant()
+        self.variant: Variant = variants[0] if variants else self._spare
+        self.functions: dict[str, n.Function] | None = None
+        # Functions whose bodies are being checked right now, the innermost last.
+        self.calling: list[n.Function] = []
+        self.results: dict[n.Function, Type | None] = {}
+        self._called: set[n.Function] = set()
+        self._callers: list[tuple[list[dict[str, VariableInfo]], int]] = []
         self._scopes: list[dict[str, VariableInfo]] = []
         self._infos: dict[tuple[int, n.Node], VariableInfo] = {}
 
@@ -79,6 +86,31 @@ class Checker:
             self.variant = variant
             self._scopes = []
             statement.check_probe(self, variant.probe)
+        self._check_uncalled()
+
+    def _check_uncalled(self) -> None:
+        from bpflens.lang.analyse import subprogram
+
+        for item in self.result.tree.items:
+            if isinstance(item, n.Function) and item not in self._called:
+                self.variant = self._spare
+                self._scopes = []
+                subprogram.check_declaration(self, item)
+
+    # functions
+
+    def enter_function(self, function: n.Function) -> None:
+        """Go into the body of a function, which sees none of its caller's variables."""
+        self._callers.append((self._scopes, self.loop_depth))
+        if self.variant is not self._spare:
+            self._called.add(function)
+        self.calling.append(function)
+        self._scopes, self.loop_depth = [{}], 0
+
+    def leave_function(self) -> None:
+        """Return to the caller."""
+        self.calling.pop()
+        self._scopes, self.loop_depth = self._callers.pop()
 
     # expressions
 
@@ -90,6 +122,11 @@ class Checker:
         if found is not None:
             self.variant.types[node] = found
         return found
+
+    def stand(self, node: n.Node, other: n.Node) -> Type | None:
+        """Have a node stand for another one, and type that."""
+        self.variant.stands_for[node] = other
+        return self.type(other)
 
     def integer(self, node: n.Node, what: str) -> Type | None:
         """Type an expression that must be an integer (aggregates count as their value)."""

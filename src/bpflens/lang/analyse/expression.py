@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
+from bpflens.lang.analyse.constant import TYPE_INFO, base_name, evaluate, node_of
 from bpflens.lang.types import (
     BOOL,
     INT64,
@@ -158,6 +159,11 @@ def _call(c: Checker, node: n.Call) -> Type | None:
     special = builtin.find(node.name)
     if special is not None:
         return special.check(c, node, node.args)
+    from bpflens.lang.analyse import subprogram
+
+    function = subprogram.find(c, node.name)
+    if function is not None:
+        return subprogram.check_call(c, node, function)
     for argument in node.args:
         c.type(argument)
     c.error(node, "unknown-function", f"Unknown function: '{node.name}'", *call.near(node.name))
@@ -366,6 +372,8 @@ def _if(c: Checker, node: n.If) -> Type | None:
     from bpflens.lang.analyse.state import unify, widen
     from bpflens.lang.analyse.statement import check_block, check_condition
 
+    if isinstance(node.condition, n.Comptime):
+        return _comptime_if(c, node, node.condition)
     check_condition(c, node.condition, "if()")
     then = check_block(c, node.then)
     other = node.otherwise
@@ -381,8 +389,48 @@ def _if(c: Checker, node: n.If) -> Type | None:
     return then if then == otherwise else unify(widen(then), widen(otherwise))
 
 
+def _comptime_if(c: Checker, node: n.If, condition: n.Comptime) -> Type | None:
+    """Check only the branch that is taken; the other one need not make sense."""
+    c.type(condition.operand)
+    value = evaluate(c.variant, c.context, condition.operand)
+    if value is None:
+        if c.final:
+            c.error(condition, "comptime", "Unable to evaluate at compile time.")
+        return None
+    taken = node.then if value else node.otherwise
+    return c.stand(node, taken if taken is not None else n.Block([], None, node.start, node.end))
+
+
 def _comptime(c: Checker, node: n.Comptime) -> Type | None:
-    return c.type(node.operand)
+    found = c.type(node.operand)
+    value = evaluate(c.variant, c.context, node.operand)
+    if value is not None:
+        return c.stand(node, node_of(value, node.start, node.end))
+    return found
+
+
+def _type_info(c: Checker, node: n.TypeofType) -> Type | None:
+    """Type ``typeinfo(x)`` as a value: a record of what is known of the type of ``x``."""
+    if str(c.config.get("unstable_typeinfo", "error")) == "error":
+        c.error(
+            node,
+            "unstable",
+            "typeinfo feature is not enabled by default. To enable this unstable feature, set the "
+            "config flag to enable. unstable_typeinfo=enable",
+        )
+    from bpflens.lang.analyse.place import resolve_type
+
+    kind = resolve_type(c, node.operand)
+    if kind is None:
+        return None
+    c.variant.types[node.operand] = kind
+    start, end = node.start, node.end
+    values = (0, base_name(kind).encode(), kind.name.encode())
+    items = [
+        n.RecordItem(name, node_of(value, start, end), start, end)
+        for name, value in zip(TYPE_INFO, values, strict=True)
+    ]
+    return c.stand(node, n.Record(items, start, end))  # type: ignore[arg-type]
 
 
 def _type_arg(c: Checker, node: n.TypeArg) -> Type | None:
@@ -420,6 +468,7 @@ def _rules() -> dict[type[n.Node], Callable[[Checker, n.Node], Type | None]]:
                 n.If: _if,
                 n.Comptime: _comptime,
                 n.TypeArg: _type_arg,
+                n.TypeofType: _type_info,
                 n.Field: place.check_field,
                 n.TupleItem: place.check_tuple_item,
                 n.Index: place.check_index,

@@ -36,7 +36,7 @@ class VariableInfo:
     ``flexible`` while only non-negative literals were assigned, which suit either sign.
     """
 
-    __slots__ = ("fixed", "flexible", "name", "node", "type")
+    __slots__ = ("assigned", "fixed", "flexible", "name", "node", "type")
 
     def __init__(self, name: str, node: n.Node) -> None:
         self.name = name
@@ -44,6 +44,7 @@ class VariableInfo:
         self.type: Type | None = None
         self.fixed = False
         self.flexible = False
+        self.assigned = False
 
 
 class MapState:
@@ -80,12 +81,13 @@ class Variant:
 
     ``kind`` is the probe type; ``args`` the type of the ``args`` builtin (a pointer to a struct),
     or None; ``result`` the type of ``retval`` where BTF knows it. ``types`` maps expression nodes
-    to types, ``variables`` the Variable/Let/For nodes to their :class:`VariableInfo`.
+    to types, ``variables`` the Variable/Let/For nodes to their :class:`VariableInfo`, and
+    ``stands_for`` what is only short for another expression to that expression.
     """
 
     __slots__ = (
-        "args", "index", "kind", "matches", "params", "point", "probe", "result", "types",
-        "variables",
+        "args", "index", "kind", "matches", "params", "point", "probe", "result", "stands_for",
+        "types", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +103,7 @@ class Variant:
         self.result: Type | None = None
         self.types: dict[n.Node, Type] = {}
         self.variables: dict[n.Node, VariableInfo] = {}
+        self.stands_for: dict[n.Node, n.Node] = {}
 
 
 class TypedProgram:

@@ -187,6 +187,9 @@ def _discard(c: Checker, node: n.Discard) -> None:
 
 
 def _if(c: Checker, node: n.If) -> None:
+    if isinstance(node.condition, n.Comptime):
+        c.type(node)
+        return
     check_condition(c, node.condition, "if()")
     check_block(c, node.then)
     if isinstance(node.otherwise, n.If):
@@ -262,6 +265,11 @@ def _unroll(c: Checker, node: n.Unroll) -> None:
 
 
 def _return(c: Checker, node: n.Return) -> None:
+    if c.calling:
+        from bpflens.lang.analyse import subprogram
+
+        subprogram.check_return(c, node, c.calling[-1])
+        return
     if node.value is None:
         return
     found = c.type(node.value)

@@ -25,13 +25,22 @@ if TYPE_CHECKING:
     Lower = Callable[[FunctionLowering, n.Call], Value | Ref]
     Write = Callable[[FunctionLowering, n.Node, Ref, Type], None]
 
-__all__ = ["CallRule", "count_arguments", "find", "names", "near"]
+__all__ = ["CallRule", "count_arguments", "find", "literal_text", "names", "near"]
 
 _FAMILIES = {
     "aggregate": "count sum min max avg stats hist lhist tseries",
-    "output": "printf print errorf warnf time exit clear zero cat system join assert",
-    "string": "str buf strncmp macaddr",
+    "output": "printf print errorf warnf debugf time exit clear zero cat system join assert "
+    "unwatch",
+    "string": "str buf strncmp",
+    "text": "strlen strcap strstr strcontains str_concat memcmp path strerror signal_name "
+    "syscall_name",
     "map": "delete has_key find len",
+    "symbol": "ksym usym kaddr uaddr percpu_kaddr reg",
+    "process": "signal signal_thread override write_user",
+    "net": "ntop pton macaddr bswap socket_cookie skboutput",
+    "cgroup": "cgroupid cgroup_path strftime",
+    "compile_time": "is_array is_integer is_unsigned_integer is_ptr is_str is_literal kfunc_exist "
+    "kfunc_allowed fail static_assert kptr uptr is_err container_of",
 }
 _HOME = {name: family for family, text in _FAMILIES.items() for name in text.split()}
 
@@ -77,12 +86,35 @@ def count_arguments(c: Checker, node: n.Call, least: int, most: int | None = Non
     given = len(node.args)
     if least <= given <= most:
         return True
-    if least == most:
-        wanted = "no arguments" if least == 0 else f"{least} argument{'s' if least > 1 else ''}"
-        message = f"{node.name}() requires {wanted} ({given} provided)"
+    if least == most or most == 0:
+        wanted = f"requires {_number(most)}"
     elif given < least:
-        message = f"{node.name}() requires at least {least} argument{'s' if least > 1 else ''} ({given} provided)"  # fmt: skip
+        wanted = f"requires at least {_number(least)}"
     else:
-        message = f"{node.name}() takes up to {most} arguments ({given} provided)"
-    c.error(node, "arguments", message)
+        wanted = f"takes up to {_number(most)}"
+    c.error(node, "arguments", f"{node.name}() {wanted} ({given} provided)")
     return False
+
+
+def _number(count: int) -> str:
+    if count <= 1:
+        return "one argument" if count else "no arguments"
+    return f"{count} arguments"
+
+
+def literal_text(c: Checker, node: n.Call, index: int) -> str | None:
+    """Return the text of an argument that must be a string literal; complain if it is not."""
+    from bpflens.lang import nodes
+
+    argument = node.args[index]
+    if isinstance(argument, nodes.String):
+        return argument.value.decode("utf-8", "surrogateescape")
+    found = c.type(argument)
+    if found is not None or c.final:
+        shown = found.name if found is not None else "none"
+        hints = []
+        if isinstance(argument, nodes.Positional):
+            hints.append(f"Use str(${argument.index}) to treat ${argument.index} as a string")
+        message = f"{node.name}() expects a string literal ({shown} provided)"
+        c.error(node, "literal", message, *hints)
+    return None

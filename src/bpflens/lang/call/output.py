@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.call import CallRule, count_arguments
+from bpflens.lang.call.process import needs_unsafe
 from bpflens.lang.lower import event
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import INT64, NONE, Aggregate, Array, Int, NoneType, Pointer, String, Type
+from bpflens.uapi.bpf import BPF_FUNC_trace_printk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
@@ -20,6 +20,7 @@ __all__ = ["CALLS"]
 
 _JOIN_ARGUMENTS = 16
 _JOIN_SIZE = 1024
+_PRINTK_ARGUMENTS = 3
 
 
 def _check_format(c: Checker, node: n.Call) -> Type | None:
@@ -33,15 +34,11 @@ def _check_format(c: Checker, node: n.Call) -> Type | None:
         c.type(text)
         c.error(text, "format", f"{node.name}() expects a string literal as its first argument")
         return NONE
-    _needs_unsafe(c, node)
+    if node.name == "system":
+        needs_unsafe(c, node)
     if c.final:
         _check_directives(c, node, text.value, types)
     return NONE
-
-
-def _needs_unsafe(c: Checker, node: n.Call) -> None:
-    if node.name == "system" and not c.context.options.get("unsafe"):
-        c.error(node, "unsafe", "system() is an unsafe function being used in safe mode", "Use --unsafe to allow it.")  # fmt: skip
 
 
 def _check_directives(c: Checker, node: n.Call, text: bytes, types: list[Type | None]) -> None:
@@ -120,7 +117,9 @@ def _lower_print(f: FunctionLowering, node: n.Call) -> Value:
         if isinstance(plan.value, Aggregate):
             assert plan.key is not None
             key = plan.key
-            event.emit_nodes(f, "print_map_item", [target.key], [key], map=target.map.name)
+            event.emit_nodes(
+                f, "print_map_item", [target.key], [key], exact=True, map=target.map.name
+            )
             return 0
     kind = f.type(target)
     event.emit_nodes(f, "print_value", [target], [_sent_type(kind)])
@@ -239,21 +238,81 @@ def _lower_assert(f: FunctionLowering, node: n.Call) -> Value:
     return 0
 
 
-def _rule(check: Callable[[Checker, n.Call], Type | None], lower: Callable[[FunctionLowering, n.Call], Value]) -> CallRule:  # fmt: skip
-    return CallRule(check, lower)
+def _check_debugf(c: Checker, node: n.Call) -> Type | None:
+    _check_format(c, node)
+    c.warning(
+        node,
+        "debugf",
+        "The debugf() builtin is not recommended for production use. For more information see "
+        "bpf_trace_printk in bpf-helpers(7).",
+    )
+    if len(node.args) - 1 > _PRINTK_ARGUMENTS:
+        c.error(
+            node, "arguments", f"cannot use more than {_PRINTK_ARGUMENTS} conversion specifiers"
+        )
+        return NONE
+    text = node.args[0]
+    if not c.final or not isinstance(text, n.String):
+        return NONE
+    from bpflens.lang.format_string import FormatError, parse
+
+    try:
+        wanted = [piece.conversion for piece in parse(text.value) if piece.takes_value]
+    except FormatError:
+        return NONE
+    for conversion, argument in zip(wanted, node.args[1:], strict=False):
+        kind = c.type(argument)
+        if conversion not in ("d", "u", "x", "p", "s"):
+            c.error(text, "format", f"Invalid format specifier for `debugf`: {conversion}")
+        elif kind is not None and isinstance(kind, String) != (conversion == "s"):
+            c.error(argument, "format", f"Type does not match format specifier: {conversion}")
+    return NONE
+
+
+def _lower_debugf(f: FunctionLowering, node: n.Call) -> Value:
+    from bpflens.lang.lower import memory
+
+    text = node.args[0]
+    assert isinstance(text, n.String)
+    size = len(text.value) + 1
+    format = f.buffer(size)
+    memory.store_bytes(f, text.value, format, size)
+    values: list[Value] = []
+    for argument in node.args[1:]:
+        scalar = f.type(argument).is_scalar
+        values.append(f.value(argument) if scalar else f.address(f.ref(argument)))
+    f.b.call(BPF_FUNC_trace_printk, f.address(format), size, *values)
+    return 0
+
+
+def _check_unwatch(c: Checker, node: n.Call) -> Type | None:
+    if count_arguments(c, node, 1):
+        found = c.type(node.args[0])
+        if found is not None and not isinstance(found, (Int, Pointer)):
+            c.error(
+                node, "arguments", f"unwatch() only supports int arguments ({found.name} provided)"
+            )
+    return NONE
+
+
+def _lower_unwatch(f: FunctionLowering, node: n.Call) -> Value:
+    event.emit_nodes(f, "unwatch", node.args, [INT64])
+    return 0
 
 
 CALLS: dict[str, CallRule] = {
-    "printf": _rule(_check_format, _lower_format),
-    "errorf": _rule(_check_format, _lower_format),
-    "warnf": _rule(_check_format, _lower_format),
-    "cat": _rule(_check_format, _lower_format),
-    "system": _rule(_check_format, _lower_format),
-    "print": _rule(_check_print, _lower_print),
-    "clear": _rule(_check_whole_map, _lower_whole_map),
-    "zero": _rule(_check_whole_map, _lower_whole_map),
-    "exit": _rule(_check_exit, _lower_exit),
-    "time": _rule(_check_time, _lower_time),
-    "join": _rule(_check_join, _lower_join),
-    "assert": _rule(_check_assert, _lower_assert),
+    "printf": CallRule(_check_format, _lower_format),
+    "errorf": CallRule(_check_format, _lower_format),
+    "warnf": CallRule(_check_format, _lower_format),
+    "debugf": CallRule(_check_debugf, _lower_debugf),
+    "unwatch": CallRule(_check_unwatch, _lower_unwatch),
+    "cat": CallRule(_check_format, _lower_format),
+    "system": CallRule(_check_format, _lower_format),
+    "print": CallRule(_check_print, _lower_print),
+    "clear": CallRule(_check_whole_map, _lower_whole_map),
+    "zero": CallRule(_check_whole_map, _lower_whole_map),
+    "exit": CallRule(_check_exit, _lower_exit),
+    "time": CallRule(_check_time, _lower_time),
+    "join": CallRule(_check_join, _lower_join),
+    "assert": CallRule(_check_assert, _lower_assert),
 }

@@ -1,9 +1,10 @@
-"""Functions on text and bytes: ``str buf strncmp strlen strcap strcontains strstr`` and others."""
+"""Functions that read text and bytes: ``str buf strncmp``."""
 
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.call import CallRule, count_arguments
+from bpflens.lang.call.symbol import in_buffer
 from bpflens.lang.lower import memory
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import (
@@ -11,7 +12,6 @@ from bpflens.lang.types import (
     Array,
     Buffer,
     Int,
-    Mac,
     Pointer,
     String,
     Type,
@@ -87,7 +87,8 @@ def _write_str(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
     size = min(own.size, wanted.size)
     # Whoever reads the result sees whole buffers (keys are hashed, values are compared), so what
     # lies behind the text has to be zero.
-    fill(f, place, wanted.size)
+    if not place.loose:
+        memory.fill(f, place, wanted.size)
     if isinstance(kind, (String, Array)):
         source = f.ref(node.args[0])
         address, space = f.address(source), source.space
@@ -96,17 +97,6 @@ def _write_str(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
         space = _space(f, node.args[0], kind)
     length = _length(f, node, size)
     memory.read_string(f, place, length, address, space)
-
-
-def fill(f: FunctionLowering, place: Ref, size: int) -> None:
-    """Make ``size`` bytes zero: unrolled while short, by a copy of zeroes when long."""
-    if size <= 128:
-        f.b.zero(place.base, place.off, size)
-        return
-    from bpflens.uapi.bpf import BPF_FUNC_probe_read_kernel
-
-    zero = f.b.map_value(f.resources.zeroes(size))
-    f.b.call(BPF_FUNC_probe_read_kernel, f.address(place), size, zero)
 
 
 def _space(f: FunctionLowering, node: n.Node, kind: Type) -> str:
@@ -120,26 +110,7 @@ def _length(f: FunctionLowering, node: n.Call, size: int) -> Value:
     if len(node.args) < 2 or isinstance(node.args[1], n.Integer):
         return size
     # The verifier wants to see that the length stays within the buffer.
-    length = f.fn.new("length")
-    f.b.assign(length, f.b.alu("add", f.value(node.args[1]), 1))
-    clamp, done = f.block("clamp", cold=True), f.block("clamped")
-    f.b.branch("le", length, size, done, clamp)
-    f.b.set_block(clamp)
-    f.b.assign(length, size)
-    f.b.jump(done)
-    f.b.set_block(done)
-    return length
-
-
-def _in_buffer(f: FunctionLowering, node: n.Call) -> Ref:
-    from bpflens.lang import call
-
-    kind = f.type(node)
-    place = f.buffer(kind.size)
-    rule = call.find(node.name)
-    assert rule is not None and rule.write is not None
-    rule.write(f, node, place, kind)
-    return place
+    return memory.at_most(f, f.b.alu("add", f.value(node.args[1]), 1), size)
 
 
 def _check_buf(c: Checker, node: n.Call) -> Type | None:
@@ -174,26 +145,15 @@ def _write_buf(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
         source = Ref(base, 0, _space(f, node.args[0], kind))
     length: Value = capacity
     if len(node.args) == 2 and not isinstance(node.args[1], n.Integer):
-        length = _clamped(f, f.value(node.args[1]), capacity)
-    fill(f, place.at(4), wanted.size - 4)
+        length = memory.at_most(f, f.value(node.args[1]), capacity)
+    if not place.loose:
+        memory.fill(f, place.at(4), wanted.size - 4)
     f.b.store(place.base, place.off, length, 4)
     if source.direct and isinstance(length, int):
         memory.copy(f, place.at(4), source, Array(Int(1, False), length), Array(Int(1, False), length))  # fmt: skip
         return
     source = Ref(source.base, source.off, "kernel" if source.direct else source.space)
     memory.probe_read(f, place.at(4), length, source)  # type: ignore[arg-type]
-
-
-def _clamped(f: FunctionLowering, value: Value, most: int) -> Value:
-    length = f.fn.new("length")
-    f.b.assign(length, value)
-    clamp, done = f.block("clamp", cold=True), f.block("clamped")
-    f.b.branch("le", length, most, done, clamp)
-    f.b.set_block(clamp)
-    f.b.assign(length, most)
-    f.b.jump(done)
-    f.b.set_block(done)
-    return length
 
 
 def _check_strncmp(c: Checker, node: n.Call) -> Type | None:
@@ -229,25 +189,8 @@ def _lower_strncmp(f: FunctionLowering, node: n.Call) -> Value:
     return result
 
 
-def _check_macaddr(c: Checker, node: n.Call) -> Type | None:
-    if not count_arguments(c, node, 1):
-        return None
-    found = c.type(node.args[0])
-    if found is not None and not (isinstance(found, (Array, String)) and found.size == 6):
-        c.error(node.args[0], "arguments", f"macaddr() argument must be a 6 byte array ({found.name} provided)")  # fmt: skip
-    return Mac()
-
-
-def _write_macaddr(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
-    assert isinstance(node, n.Call)
-    bytes6 = Array(Int(1, False), 6)
-    f.b.zero(place.base, place.off, 8)
-    memory.copy(f, place, f.ref(node.args[0]), bytes6, bytes6)
-
-
 CALLS: dict[str, CallRule] = {
-    "str": CallRule(_check_str, _in_buffer, _write_str),
-    "buf": CallRule(_check_buf, _in_buffer, _write_buf),
+    "str": CallRule(_check_str, in_buffer, _write_str),
+    "buf": CallRule(_check_buf, in_buffer, _write_buf),
     "strncmp": CallRule(_check_strncmp, _lower_strncmp),
-    "macaddr": CallRule(_check_macaddr, _in_buffer, _write_macaddr),
 }

@@ -122,8 +122,11 @@ def _call(f: FunctionLowering, node: n.Call) -> Value | Ref:
     if rule is not None:
         return rule.lower(f, node)
     special = builtin.find(node.name)
-    assert special is not None
-    return special.lower(f, node, node.args)
+    if special is not None:
+        return special.lower(f, node, node.args)
+    from bpflens.lang.lower import subprogram
+
+    return subprogram.lower_call(f, node, f.resources.functions[node.name])
 
 
 # operators

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bpflens.lang.context import Context
     from bpflens.lang.ir.ops import Block, Operand, Reg, Value
     from bpflens.lang.lower.resource import MapPlan, Resources
+    from bpflens.lang.lower.subprogram import Frame
 
 __all__ = ["FunctionLowering", "Ref"]
 
@@ -35,19 +36,23 @@ class Ref:
 
     ``space`` is ``"bpf"`` (stack, map value, event: plain loads and stores), ``"ctx"`` (plain
     loads at constant offsets), ``"btf"`` (a pointer that the verifier trusts: plain loads),
-    ``"kernel"``, ``"user"`` or ``""`` (either: the address decides).
+    ``"kernel"``, ``"user"`` or ``""`` (either: the address decides). What is written to a
+    ``loose`` place is only read up to a string's NUL: nobody looks at the bytes behind it.
     """
 
-    __slots__ = ("base", "off", "space")
+    __slots__ = ("base", "loose", "off", "space")
 
-    def __init__(self, base: Operand, off: int = 0, space: str = "bpf") -> None:
+    def __init__(
+        self, base: Operand, off: int = 0, space: str = "bpf", loose: bool = False
+    ) -> None:
         self.base = base
         self.off = off
         self.space = space
+        self.loose = loose
 
     def at(self, offset: int) -> Ref:
         """Return the place ``offset`` bytes further on."""
-        return Ref(self.base, self.off + offset, self.space)
+        return Ref(self.base, self.off + offset, self.space, self.loose)
 
     @property
     def direct(self) -> bool:
@@ -66,6 +71,7 @@ class FunctionLowering:
         self.b = Builder(self.fn)
         self.functions: list[Function] = [self.fn]
         self.loops: list[tuple[Block, Block]] = []
+        self.calls: list[Frame] = []
         self.stack_used = 0
         self.scratch_used = 0
         self.once: dict[str, Reg] = {}
@@ -79,6 +85,7 @@ class FunctionLowering:
         """Lower the whole probe and return the main function."""
         from bpflens.lang.lower import statement
 
+        self._reserve_variables()
         statement.lower_probe(self, self.variant.probe)
         self._finish_entry()
         return self.fn
@@ -89,10 +96,16 @@ class FunctionLowering:
         """Return the type that analysis gave an expression."""
         return self.variant.types[node]
 
+    def meant(self, node: n.Node) -> n.Node:
+        """Return the expression that a node stands for: mostly the node itself."""
+        other = self.variant.stands_for.get(node)
+        return node if other is None else self.meant(other)
+
     def value(self, node: n.Node) -> Value:
         """Evaluate a scalar expression; integers come extended to 64 bits."""
         from bpflens.lang.lower import expression
 
+        node = self.meant(node)
         self.b.at(node.start)
         return expression.lower_value(self, node)
 
@@ -100,6 +113,7 @@ class FunctionLowering:
         """Return where the value of an expression of a memory type lies."""
         from bpflens.lang.lower import expression
 
+        node = self.meant(node)
         self.b.at(node.start)
         return expression.lower_ref(self, node)
 
@@ -114,6 +128,7 @@ class FunctionLowering:
         """Branch on the truth of an expression."""
         from bpflens.lang.lower import expression
 
+        node = self.meant(node)
         self.b.at(node.start)
         expression.lower_condition(self, node, then, otherwise)
 
@@ -136,6 +151,14 @@ class FunctionLowering:
         if self._scratch is None:
             self._scratch = self.fn.new("scratch")
         return Ref(self._scratch, offset)
+
+    def mark(self) -> tuple[int, int]:
+        """Return how much temporary memory is taken, for :meth:`release`."""
+        return self.stack_used, self.scratch_used
+
+    def release(self, mark: tuple[int, int]) -> None:
+        """Give back the temporary memory taken since a mark: nothing refers to it any more."""
+        self.stack_used, self.scratch_used = mark
 
     def address(self, place: Ref) -> Reg:
         """Return the address of a place in a register, for a helper's argument."""
@@ -160,6 +183,12 @@ class FunctionLowering:
                 found = self.buffer(kind.size, name=info.name[1:])
             self._variables[info] = found
         return found
+
+    def _reserve_variables(self) -> None:
+        # Variables live as long as the function: they lie in front of what is only temporary.
+        for info in self.variant.variables.values():
+            if info.type is not None and not info.type.is_scalar:
+                self.variable(info)
 
     # maps
 
@@ -187,7 +216,9 @@ class FunctionLowering:
             self.b.jump(self._body)
             return
         key = self.fn.slot(4, 4, "cpu_key")
-        self.b.store(key, 0, self.variant.index % SCRATCH_ENTRIES, 4)
+        entry = self.variant.index % SCRATCH_ENTRIES
+        self.resources.scratch_entries = max(self.resources.scratch_entries, entry + 1)
+        self.b.store(key, 0, entry, 4)
         found = self.b.call(
             BPF_FUNC_map_lookup_elem, self.b.map_fd(SCRATCH_MAP), self.b.slot_addr(key)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.lower.function import Ref
-from bpflens.lang.types import Array, Buffer, Int, String, Tuple, Type
+from bpflens.lang.types import Array, Buffer, Int, Pointer, String, Tuple, Type, align_up
 from bpflens.uapi.bpf import (
     BPF_FUNC_probe_read_kernel,
     BPF_FUNC_probe_read_kernel_str,
@@ -18,18 +18,26 @@ if TYPE_CHECKING:
     from bpflens.lang.lower.function import FunctionLowering
 
 __all__ = [
+    "at_most",
     "branch_equal",
     "branch_words",
     "copy",
+    "fill",
     "load",
+    "piece",
+    "place_of",
     "probe_read",
     "read_string",
+    "store_bytes",
     "store_node",
     "store_scalar",
 ]
 
 # Copies up to this many bytes are unrolled; longer ones are left to a helper.
 _UNROLL = 256
+_UNROLLED_ZEROES = 128
+# A string behind which nobody looks is copied up to its NUL if it may be longer than this.
+_WHOLE_STRING = 64
 
 
 def load(
@@ -72,11 +80,12 @@ def store_node(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
     """Write the value of an expression to a place of BPF memory, as a value of type ``wanted``."""
     from bpflens.lang.lower import expression
 
+    node = f.meant(node)
     if wanted.is_scalar:
         store_scalar(f, place, f.value(node), wanted)
         return
     if isinstance(node, n.String):
-        _store_literal(f, node.value, place, wanted.size)
+        store_bytes(f, node.value, place, wanted.size)
         return
     if isinstance(wanted, Tuple) and isinstance(node, (n.Tuple, n.Record)):
         values = node.items if isinstance(node, n.Tuple) else [item.value for item in node.items]
@@ -93,26 +102,65 @@ def _store_items(f: FunctionLowering, values: list[n.Node], place: Ref, wanted: 
     at = 0
     for value, item, offset in zip(values, wanted.items, wanted.offsets, strict=True):
         # Padding is part of a map key, so it has to be zero.
-        _zero(f, place.at(at), offset - at)
+        fill(f, place.at(at), offset - at)
         store_node(f, value, place.at(offset), item)
         at = offset + item.size
-    _zero(f, place.at(at), wanted.size - at)
+    fill(f, place.at(at), wanted.size - at)
 
 
-def _zero(f: FunctionLowering, place: Ref, size: int) -> None:
-    if size > 0:
+def fill(f: FunctionLowering, place: Ref, size: int) -> None:
+    """Make ``size`` bytes zero: unrolled while short, by a copy of zeroes when long."""
+    if size <= 0:
+        return
+    if size <= _UNROLLED_ZEROES:
         f.b.zero(place.base, place.off, size)
+        return
+    zero = f.b.map_value(f.resources.zeroes(size))
+    f.b.call(BPF_FUNC_probe_read_kernel, f.address(place), size, zero)
 
 
-def _store_literal(f: FunctionLowering, text: bytes, place: Ref, size: int) -> None:
-    padded = text[:size].ljust(size, b"\0")
+def store_bytes(f: FunctionLowering, data: bytes, place: Ref, size: int) -> None:
+    """Store bytes known beforehand, zeroes behind them up to ``size``."""
+    padded = data[:size].ljust(min(size, align_up(len(data) + 1, 8)), b"\0")
     at = 0
-    while at < size:
-        piece = next(s for s in (8, 4, 2, 1) if at + s <= size and (place.off + at) % s == 0)
-        f.b.store(
-            place.base, place.off + at, int.from_bytes(padded[at : at + piece], "little"), piece
-        )
-        at += piece
+    while at < len(padded):
+        step = piece(place.off + at, 0, len(padded) - at)
+        value = int.from_bytes(padded[at : at + step], "little")
+        f.b.store(place.base, place.off + at, value, step)
+        at += step
+    if not place.loose:
+        fill(f, place.at(at), size - at)
+
+
+def piece(one: int, other: int, left: int) -> int:
+    """Return how many bytes to take at once at two offsets, of ``left`` bytes still to go."""
+    return next(s for s in (8, 4, 2, 1) if s <= left and one % s == 0 and other % s == 0)
+
+
+def at_most(f: FunctionLowering, value: Value, most: Value) -> Reg:
+    """Return the smaller of two unsigned numbers, in a way that the verifier can follow."""
+    result = f.fn.new("length")
+    f.b.assign(result, value)
+    clamp, done = f.block("clamp", cold=True), f.block("clamped")
+    f.b.branch("le", result, most, done, clamp)
+    f.b.set_block(clamp)
+    f.b.assign(result, most)
+    f.b.jump(done)
+    f.b.set_block(done)
+    return result
+
+
+def place_of(f: FunctionLowering, node: n.Node) -> Ref:
+    """Return the memory that an expression means: where it lies, or where it points."""
+    kind = f.type(node)
+    if not kind.is_scalar:
+        return f.ref(node)
+    value = f.value(node)
+    base = f.b.const(value) if isinstance(value, int) else value
+    if isinstance(kind, Pointer):
+        return Ref(base, 0, "btf" if kind.trusted else kind.space)
+    # A bare number: arguments of user probes are user addresses; else the address decides.
+    return Ref(base, 0, "user" if f.variant.kind in ("uprobe", "uretprobe", "usdt") else "")
 
 
 def copy(f: FunctionLowering, to: Ref, source: Ref, type: Type, wanted: Type) -> None:
@@ -124,30 +172,37 @@ def copy(f: FunctionLowering, to: Ref, source: Ref, type: Type, wanted: Type) ->
         f.b.store(to.base, to.off, min(type.size, wanted.capacity), 4)
         to, wanted = to.at(4), Array(Int(1, False), wanted.capacity)
     size = min(type.size, wanted.size)
+    text = isinstance(type, String) and isinstance(wanted, String)
+    if text and (not source.direct or (to.loose and size > _WHOLE_STRING)):
+        # A string of the kernel ends at its NUL; what lies behind it is not ours to show.
+        copy_string(f, to, source, size, wanted.size)
+        return
     if source.direct:
         _copy_bytes(f, to, source, size)
-    elif isinstance(type, String):
-        # A string of the kernel ends at its NUL; what lies behind it is not ours to show.
-        _zero(f, to, wanted.size)
-        read_string(f, to, size, f.address(source), source.space)
-        return
     else:
         probe_read(f, to, size, source)
-    _zero(f, to.at(size), wanted.size - size)
+    fill(f, to.at(size), wanted.size - size)
+
+
+def copy_string(f: FunctionLowering, to: Ref, source: Ref, size: int, whole: int) -> None:
+    """Copy text up to its NUL, at most ``size`` bytes; the ``whole`` place is zero behind it."""
+    if not to.loose:
+        fill(f, to, whole)
+    read_string(f, to, size, f.address(source), source.space)
 
 
 def _copy_items(f: FunctionLowering, to: Ref, source: Ref, type: Tuple, wanted: Tuple) -> None:
     at = 0
     for i, item in enumerate(wanted.items):
         offset = wanted.offsets[i]
-        _zero(f, to.at(at), offset - at)
+        fill(f, to.at(at), offset - at)
         inner = source.at(type.offsets[i])
         if item.is_scalar:
             store_scalar(f, to.at(offset), load(f, inner, type.items[i]), item)
         else:
             copy(f, to.at(offset), inner, type.items[i], item)
         at = offset + item.size
-    _zero(f, to.at(at), wanted.size - at)
+    fill(f, to.at(at), wanted.size - at)
 
 
 def _copy_bytes(f: FunctionLowering, to: Ref, source: Ref, size: int) -> None:
@@ -201,6 +256,7 @@ def branch_equal(
     f: FunctionLowering, left: n.Node, right: n.Node, equal: Block, different: Block
 ) -> None:
     """Compare two strings, arrays or tuples for equality and branch."""
+    left, right = f.meant(left), f.meant(right)
     left_type, right_type = f.type(left), f.type(right)
     if isinstance(left, n.String):
         left, right, left_type, right_type = right, left, right_type, left_type

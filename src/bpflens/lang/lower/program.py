@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bpflens.lang import nodes as n
 from bpflens.lang.builtin import ELAPSED_MAP
 from bpflens.lang.ir.pipeline import compile_program
 from bpflens.lang.lower.function import FunctionLowering
@@ -44,7 +45,8 @@ _PROGRAM_TYPES = {
 
 def lower(typed: TypedProgram, context: Context) -> CompiledProgram:
     """Turn a typed program, free of errors, into a compiled one."""
-    resources = Resources(context, list(typed.maps.values()))
+    functions = {item.name: item for item in typed.tree.items if isinstance(item, n.Function)}
+    resources = Resources(context, list(typed.maps.values()), functions)
     programs: dict[str, ProgramSpec] = {}
     probes: list[ProbeSchema] = []
     for variant in typed.variants:

@@ -27,7 +27,7 @@ from bpflens.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bpflens.lang import nodes as n
     from bpflens.lang.analyse.state import MapState
@@ -106,8 +106,14 @@ class MapPlan:
 class Resources:
     """Collects, while functions are lowered, everything that is not code."""
 
-    def __init__(self, context: Context, states: Sequence[MapState]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        states: Sequence[MapState],
+        functions: Mapping[str, n.Function] | None = None,
+    ) -> None:
         self.context = context
+        self.functions = dict(functions or {})
         entries = int(str(context.config["max_map_keys"]))
         self.maps = {s.name: MapPlan(s, i, entries) for i, s in enumerate(states)}
         self.events: list[EventSchema] = []

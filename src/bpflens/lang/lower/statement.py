@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
-from bpflens.lang.lower import expression, loop, memory
+from bpflens.lang.lower import expression, loop, memory, subprogram
 from bpflens.lang.lower import map as maps
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import Aggregate, Int, NoneType, Pointer
@@ -41,11 +41,14 @@ def lower_statements(f: FunctionLowering, statements: Sequence[n.Node]) -> None:
     """Lower statements one after the other."""
     for node in statements:
         f.b.at(node.start)
+        mark = f.mark()
         _RULES[type(node)](f, node)
+        f.release(mark)
 
 
 def _evaluate(f: FunctionLowering, node: n.Node) -> None:
     # Only the effects of an expression matter here: counting up needs no old value.
+    node = f.meant(node)
     if isinstance(node, n.IncDec) and not isinstance(node.target, n.Variable):
         kind = f.type(node)
         step = kind.target.size or 1 if isinstance(kind, Pointer) else 1
@@ -154,6 +157,10 @@ def _discard(f: FunctionLowering, node: n.Discard) -> None:
 
 def lower_if(f: FunctionLowering, node: n.If) -> None:
     """Lower ``if`` as a statement."""
+    chosen = f.meant(node)
+    if chosen is not node:
+        _evaluate(f, chosen)
+        return
     then, done = f.block("then"), f.block("endif")
     otherwise = f.block("else") if node.otherwise is not None else done
     f.condition(node.condition, then, otherwise)
@@ -177,6 +184,9 @@ def _unroll(f: FunctionLowering, node: n.Unroll) -> None:
 
 
 def _return(f: FunctionLowering, node: n.Return) -> None:
+    if f.calls:
+        subprogram.lower_return(f, node)
+        return
     f.b.exit(f.value(node.value) if node.value is not None else 0)
 
 
