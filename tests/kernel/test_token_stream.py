@@ -98,6 +98,8 @@ def test_a_token_allows_what_was_delegated():
     theirs.close()
     try:
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+        if not fds:
+            pytest.skip("no user namespace can be made here (a chroot, say)")
         with open(fds[0], closefd=True) as fs:
             fs_config(fs.fileno(), FSCONFIG_SET_STRING, b"delegate_cmds", b"any")
             fs_config(fs.fileno(), FSCONFIG_SET_STRING, b"delegate_maps", b"0x6")

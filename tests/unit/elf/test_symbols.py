@@ -184,7 +184,8 @@ def test_the_default_version_wins(path):
     with File(path) as file:
         if file.soname != "libc.so.6":
             pytest.skip("not the C library")
-        words = [line.split() for line in subprocess.getoutput(f"nm -D {path}").splitlines()]
+        listed = subprocess.run(["nm", "-D", path], capture_output=True, text=True, check=True)
+        words = [line.split() for line in listed.stdout.splitlines()]
         default = [int(word[0], 16) for word in words if word[-1].startswith("memcpy@@")]
         assert len(file.symbol_table().find("memcpy")) == 2
         assert [file.symbol("memcpy").value] == default
