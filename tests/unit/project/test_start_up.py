@@ -17,14 +17,27 @@ SOURCE = Path(__file__).parents[3] / "src"
 # Loaded by the interpreter itself or free; any command may have them.
 FREE = {"__future__", "errno"}
 # What talking to the kernel takes: the system call itself, and structures.
-KERNEL = {"_ctypes", "_struct", "ctypes", "mmap", "struct"}
+KERNEL = {"_ctypes", "_struct", "ctypes", "ctypes._endian", "mmap", "struct", "types"}
+# What reading the kernel's own types takes.
+TYPES = {"_bisect", "_collections", "_operator", "array", "bisect", "collections"} | {
+    "collections.abc", "itertools", "keyword", "operator", "reprlib",
+}  # fmt: skip
+
+ENTRY = {"cli", "errors"}
+OBJECTS = {"kernel", "objects", "spec", "uapi"}
 
 # words of the command → (standard library, floors of bpflens) that it may import
 ALLOWED = {
-    ("bpflens", "--version"): (set(), {"cli", "errors"}),
-    ("bpflens", "--help"): (set(), {"cli", "errors"}),
-    ("bpflens", "link", "--help"): (set(), {"cli", "errors"}),
-    ("bpflens", "exporter"): (set(), {"cli", "errors"}),
+    ("bpflens", "--version"): (set(), ENTRY),
+    ("bpflens", "--help"): (set(), ENTRY),
+    ("bpflens", "link", "--help"): (set(), ENTRY),
+    ("bpflens", "exporter"): (set(), ENTRY),
+    ("bpftool", "version"): (set(), ENTRY | {"bpftool"}),
+    ("bpftool", "help"): (set(), ENTRY | {"bpftool"}),
+    ("bpftool", "map", "show"): (KERNEL, ENTRY | OBJECTS | {"bpftool"}),
+    ("bpftool", "prog", "show"): (KERNEL | TYPES, ENTRY | OBJECTS | {"bpftool", "btf"}),
+    ("bpftrace", "--version"): (set(), ENTRY | {"trace"}),
+    ("bpftrace", "--help"): (set(), ENTRY | {"trace"}),
 }
 
 _PROBE = """
