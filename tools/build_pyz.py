@@ -26,11 +26,9 @@ SOURCE = os.path.join(ROOT, "src")
 DATE = (1980, 1, 1, 0, 0, 0)
 
 MAIN = """\
-import sys
+from bpflens.cli.main import run
 
-from bpflens.cli.main import main
-
-sys.exit(main())
+run()
 """
 
 

@@ -45,9 +45,9 @@ _LAUNCHER = """\
 import sys
 
 sys.path.insert(0, {root!r})
-from bpflens.cli.main import main
+from bpflens.cli.main import run
 
-sys.exit(main([{name!r}, *sys.argv[1:]]))
+run([{name!r}, *sys.argv[1:]])
 """
 
 _SHELL_LAUNCHER = """\
@@ -141,8 +141,8 @@ def _write_launcher(path: str, name: str) -> None:
     python = sys.executable
     if " " in python or len(python) > _LONGEST_INTERPRETER:
         code = (
-            f"import sys; sys.path.insert(0, {root!r}); from bpflens.cli.main import main; "
-            f"sys.exit(main([{name!r}, *sys.argv[1:]]))"
+            f"import sys; sys.path.insert(0, {root!r}); from bpflens.cli.main import run; "
+            f"run([{name!r}, *sys.argv[1:]])"
         )
         text = _SHELL_LAUNCHER.format(python=_quoted(python), code=_quoted(code))
     else:

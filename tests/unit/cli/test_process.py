@@ -19,8 +19,8 @@ def main(words):
 door.main = main
 sys.modules["bpflens.trace"] = types.ModuleType("bpflens.trace")
 sys.modules["bpflens.trace.main"] = door
-from bpflens.cli.main import main
-sys.exit(main(["bpftrace"]))
+from bpflens.cli.main import run
+run(["bpftrace"])
 """
 
 
