@@ -241,7 +241,7 @@ def test_uprobe_multi_ties_many_places_with_a_cookie_each(load):
     )
     path = binary_path("libc")
     places = [place(path, name).offset for name in ("rand", "srand")]
-    with UprobeMulti(path, places).attach(program, cookies=[11, 22]):
+    with UprobeMulti(path, places, cookies=[11, 22]).attach(program):
         LIBC.rand()
         assert program.cookie == 11
         LIBC.srand(1)
@@ -254,6 +254,9 @@ def test_kind_and_options_make_the_probe():
     assert str(make("profile", {"unit": "hz", "value": 99})) == "profile:hz:99"
     assert str(make("tracepoint", {"system": "a", "event": "b"})) == "tracepoint:a:b"
     assert str(make("software", {"event": "cs", "count": 0})) == "software:cs:"
+    many = make("uprobe", {"path": "/bin/sh", "places": [1, 2], "cookies": [3, 4]}, pid=7)
+    assert (many.offsets, many.cookies, many.pid) == ([1, 2], [3, 4], 7)
+    assert make("kprobe", {"functions": ["a", "b"]}).symbols == ["a", "b"]
     with pytest.raises(AttachError, match="no such kind"):
         make("nothing", {})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 from contextlib import ExitStack, closing
 
 import pytest
@@ -86,12 +87,12 @@ def test_kprobe_multi_ties_many_functions_by_one_link(load):
         cookie=True,
         expected_attach_type=k.BPF_TRACE_KPROBE_MULTI,
     )
-    probe = KprobeMulti(["do_sys_openat2", "vfs_read"])
+    probe = KprobeMulti(["do_sys_openat2", "vfs_read"], cookies=[5, 6])
     reason = _refusal(probe, program)
     if reason:
         assert "CONFIG_FPROBE" in reason
         pytest.skip(reason)
-    with probe.attach(program, cookies=[5, 6]):
+    with probe.attach(program):
         _open(3)
         assert (program.hits, program.cookie) == (3, 5)
 
@@ -273,3 +274,18 @@ def test_object_replaces_a_function_of_another():
                 with probe_of(spec.programs[name]).attach(other.programs[name]):
                     assert target.test_run(data=bytes(64)).retval == expected
         assert target.test_run(data=bytes(64)).retval == 1
+
+
+@pytest.mark.parametrize("target", ["dummy:dummy_setup", "dummy_setup"])
+def test_fentry_on_a_function_of_a_module(target):
+    if subprocess.run(["modprobe", "dummy"], capture_output=True, timeout=60).returncode:
+        pytest.skip("there is no module to load")
+    spec = _counter_object(
+        type=k.BPF_PROG_TYPE_TRACING, expected_attach_type=k.BPF_TRACE_FENTRY, attach_to=target
+    )
+    with load_object(spec) as loaded:
+        program = loaded.programs["traced"]
+        assert program.info.attach_btf_obj_id > 1
+        with Tracing(f"fentry:{target}", k.BPF_TRACE_FENTRY).attach(program):
+            # The function runs in the process that makes an interface; ours only has to be there.
+            assert program.info.attach_btf_id

@@ -113,18 +113,23 @@ _OTHERS = ("tracepoints and fentry work without kprobes",)
 
 
 class KprobeMulti:
-    """Many kernel functions (``symbols`` or ``addresses``) tied by one link (since Linux 5.18)."""
+    """Many kernel functions (``symbols`` or ``addresses``) tied by one link (since Linux 5.18).
 
-    __slots__ = ("addresses", "retprobe", "session", "symbols")
+    ``cookies`` gives each function one of its own.
+    """
+
+    __slots__ = ("addresses", "cookies", "retprobe", "session", "symbols")
 
     def __init__(
         self,
         symbols: Sequence[str] = (),
         *,
         addresses: Sequence[int] = (),
+        cookies: Sequence[int] = (),
         retprobe: bool = False,
         session: bool = False,
     ) -> None:
+        self.cookies = list(cookies)
         self.symbols = list(symbols)
         self.addresses = list(addresses)
         self.retprobe = retprobe
@@ -136,14 +141,13 @@ class KprobeMulti:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"{kind}:{names[0] if names else ''}{more}"
 
-    def attach(self, program: HasFd, *, cookie: int = 0, cookies: Sequence[int] = ()) -> Attachment:
-        """Attach (``cookies``: one a function); raises :class:`~bpflens.errors.AttachError`.
+    def attach(self, program: HasFd, *, cookie: int = 0) -> Attachment:
+        """Attach; raises :class:`~bpflens.errors.AttachError`.
 
         The kernel refuses the whole set when it does not know one of the symbols.
         """
         count = len(self.symbols) or len(self.addresses)
-        if cookie and not cookies:
-            cookies = [cookie] * count
+        cookies = self.cookies or ([cookie] * count if cookie else [])
         try:
             fd = link.kprobe_multi(
                 program.fd,

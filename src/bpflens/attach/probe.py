@@ -2,7 +2,9 @@
 
 The kinds and options are those of a compiled script (``ProbeSchema.kind`` and ``.options`` of
 :mod:`bpflens.lang.program`), in plain values, so that an exporter or a user of the Python API can
-say the same. What needs no attachment (``begin``, ``end``, ``self``) is not known here.
+say the same. What needs no attachment (``begin``, ``end``, ``self``) is not known here. Many places
+of one program are tied by one link: ``functions`` (names) of a kprobe, ``places`` (file offsets)
+of a uprobe, each with ``cookies`` where they differ.
 
 Example::
 
@@ -46,6 +48,11 @@ def _number(options: Options, name: str) -> int:
     return value if isinstance(value, int) else int(str(value or 0), 0)
 
 
+def _numbers(options: Options, name: str) -> list[int]:
+    value = options.get(name)
+    return [int(one) for one in value] if isinstance(value, list | tuple) else []
+
+
 def _tracepoint(kind: str, options: Options, pid: int) -> Probe:
     from bpflens.attach.tracepoint import Tracepoint
 
@@ -71,8 +78,16 @@ def _perf_event(kind: str, options: Options, pid: int) -> Probe:
 
 
 def _uprobe(kind: str, options: Options, pid: int) -> Probe:
-    from bpflens.attach.uprobe import Uprobe
+    from bpflens.attach.uprobe import Uprobe, UprobeMulti
 
+    if options.get("places"):
+        return UprobeMulti(
+            _text(options, "path"),
+            _numbers(options, "places"),
+            cookies=_numbers(options, "cookies"),
+            retprobe=kind == "uretprobe",
+            pid=pid,
+        )
     return Uprobe(
         _text(options, "path"),
         symbol=_text(options, "symbol"),
@@ -88,7 +103,11 @@ def _kprobe(kind: str, options: Options, pid: int) -> Probe:
 
     functions = options.get("functions")
     if isinstance(functions, list | tuple):
-        return KprobeMulti([str(name) for name in functions], retprobe=kind == "kretprobe")
+        return KprobeMulti(
+            [str(name) for name in functions],
+            cookies=_numbers(options, "cookies"),
+            retprobe=kind == "kretprobe",
+        )
     return Kprobe(
         _text(options, "function"),
         offset=_number(options, "offset"),

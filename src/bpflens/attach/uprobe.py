@@ -98,9 +98,12 @@ class Uprobe:
 
 
 class UprobeMulti:
-    """Many places (file offsets) of one binary, tied by one link (since Linux 6.6)."""
+    """Many places (file offsets) of one binary, tied by one link (since Linux 6.6).
 
-    __slots__ = ("offsets", "path", "pid", "ref_ctr_offsets", "retprobe", "session")
+    ``cookies`` gives each place one of its own.
+    """
+
+    __slots__ = ("cookies", "offsets", "path", "pid", "ref_ctr_offsets", "retprobe", "session")
 
     def __init__(
         self,
@@ -111,7 +114,9 @@ class UprobeMulti:
         session: bool = False,
         pid: int = 0,
         ref_ctr_offsets: Sequence[int] = (),
+        cookies: Sequence[int] = (),
     ) -> None:
+        self.cookies = list(cookies)
         self.path = path
         self.offsets = list(offsets)
         self.retprobe = retprobe
@@ -123,10 +128,9 @@ class UprobeMulti:
         kind = "uretprobe" if self.retprobe else "uprobe"
         return f"{kind}:{self.path}:{len(self.offsets)} places"
 
-    def attach(self, program: HasFd, *, cookie: int = 0, cookies: Sequence[int] = ()) -> Attachment:
-        """Attach (``cookies``: one a place); raises :class:`~bpflens.errors.AttachError`."""
-        if cookie and not cookies:
-            cookies = [cookie] * len(self.offsets)
+    def attach(self, program: HasFd, *, cookie: int = 0) -> Attachment:
+        """Attach; raises :class:`~bpflens.errors.AttachError`."""
+        cookies = self.cookies or ([cookie] * len(self.offsets) if cookie else [])
         try:
             fd = link.uprobe_multi(
                 program.fd,

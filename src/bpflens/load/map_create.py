@@ -115,12 +115,23 @@ def _create(spec: MapSpec, btf_fd: int, inner: int, vmlinux_value_type_id: int) 
 
 
 def _command(spec: MapSpec, btf_fd: int, inner: int, vmlinux_value_type_id: int) -> int:
+    try:
+        return _named(spec, spec.name, btf_fd, inner, vmlinux_value_type_id)
+    except SyscallError as error:
+        # Since Linux 4.15 (067cae47771c "bpf: Use char in prog and map name"): a kernel that knows
+        # no names finds the attribute too long as soon as there is one.
+        if error.errno != errno.E2BIG or not spec.name:
+            raise
+    return _named(spec, "", btf_fd, inner, vmlinux_value_type_id)
+
+
+def _named(spec: MapSpec, name: str, btf_fd: int, inner: int, vmlinux_value_type_id: int) -> int:
     return bpf.map_create(
         spec.type,
         spec.key_size,
         spec.value_size,
         _entries(spec),
-        name=spec.name,
+        name=name,
         flags=spec.flags,
         inner_map_fd=inner,
         numa_node=spec.numa_node,

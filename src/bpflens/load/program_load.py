@@ -50,12 +50,13 @@ def load_program(
     :class:`~bpflens.errors.SyscallError` where the verifier was not reached.
     """
     attach_type = target.attach_type
-    try:
+
+    def load(name: str) -> int:
         return bpf.prog_load(
             spec.type,
             insns,
             spec.license,
-            name=spec.name,
+            name=name,
             flags=spec.flags,
             expected_attach_type=spec.expected_attach_type if attach_type is None else attach_type,
             kern_version=spec.kern_version,
@@ -70,6 +71,16 @@ def load_program(
             log_level=log_level,
             log=log,
         )
+
+    try:
+        try:
+            return load(spec.name)
+        except SyscallError as error:
+            # Since Linux 4.15 (067cae47771c "bpf: Use char in prog and map name"): a kernel that
+            # knows no names finds the attribute too long as soon as there is one.
+            if error.errno != errno.E2BIG or not spec.name:
+                raise
+            return load("")
     except VerifierError as error:
         raise _explained(error, spec, question) from None
     except SyscallError as error:
