@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENT_HEADER_SIZE",
+    "EXIT_MAP",
     "LOST_MAP",
     "RING_MAP",
     "STACK_MAP_PREFIX",
@@ -43,6 +44,8 @@ EVENT_HEADER_SIZE = 8
 # Names of the maps that the session looks for; script maps carry their own names ("AT_x" for @x).
 RING_MAP = "ringbuf"
 LOST_MAP = "event_loss"
+# One value of two words: the status that exit() was given, and 1 once it was called.
+EXIT_MAP = "exit_state"
 STACK_MAP_PREFIX = "stack_"
 
 

@@ -19,7 +19,7 @@ import time
 
 from bpflens.attach.attachment import close_all
 from bpflens.errors import AttachError
-from bpflens.lang.program import LOST_MAP, RING_MAP, STACK_MAP_PREFIX
+from bpflens.lang.program import EXIT_MAP, LOST_MAP, RING_MAP, STACK_MAP_PREFIX
 from bpflens.load.collection import load_object
 from bpflens.render.map import MapData, is_set
 from bpflens.ring.buffer import RingBuffer
@@ -150,7 +150,21 @@ class Session:
         """Whether the run is to end: exit() was called, someone asked, or nobody is left."""
         if self.exit_code is not None or self.stop_requested or self.output.broken:
             return True
+        if self._exit_was_called():
+            return True
         return self._alive is not None and not self._alive()
+
+    def _exit_was_called(self) -> bool:
+        assert self.loaded is not None
+        state = self.loaded.maps.get(EXIT_MAP)
+        raw = state.lookup_raw(bytes(4)) if state is not None else None
+        if not raw or not raw[8]:
+            return False
+        # Events before exit() count; the event of exit() itself may have found no room.
+        self.drain(whole=True)
+        if self.exit_code is None:
+            self.exit_code = raw[0]
+        return True
 
     def detach(self) -> None:
         """Detach everything."""

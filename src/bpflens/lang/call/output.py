@@ -7,6 +7,7 @@ from bpflens.lang.call import CallRule, count_arguments
 from bpflens.lang.call.process import needs_unsafe
 from bpflens.lang.lower import event
 from bpflens.lang.lower.function import Ref
+from bpflens.lang.program import EXIT_MAP
 from bpflens.lang.types import INT64, NONE, Aggregate, Array, Int, NoneType, Pointer, String, Type
 from bpflens.uapi.bpf import BPF_FUNC_trace_printk
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
 
-__all__ = ["CALLS"]
+__all__ = ["CALLS", "leave"]
 
 _JOIN_ARGUMENTS = 16
 _JOIN_SIZE = 1024
@@ -159,13 +160,23 @@ def _check_exit(c: Checker, node: n.Call) -> Type | None:
 
 
 def _lower_exit(f: FunctionLowering, node: n.Call) -> Value:
-    if node.args:
-        event.emit_nodes(f, "exit", node.args, [INT64])
-    else:
-        event.emit(f, "exit", [(INT64, lambda place: f.b.store(place.base, place.off, 0, 8))])
+    leave(f, f.value(node.args[0]) if node.args else 0)
+    return 0
+
+
+def leave(f: FunctionLowering, code: Value) -> None:
+    """End the probe and ask for the end of the run.
+
+    The event keeps the order among other events; the map tells the session even where the ring was
+    too full for the event.
+    """
+    f.resources.uses_exit = True
+    state = f.b.map_value(EXIT_MAP)
+    f.b.store(state, 0, code, 8)
+    f.b.store(state, 8, 1, 8)
+    event.emit(f, "exit", [(INT64, lambda place: f.b.store(place.base, place.off, code, 8))])
     # Nothing behind exit() runs any more in this probe.
     f.b.exit(0)
-    return 0
 
 
 def _check_time(c: Checker, node: n.Call) -> Type | None:
@@ -232,8 +243,7 @@ def _lower_assert(f: FunctionLowering, node: n.Call) -> Value:
     f.b.set_block(failed)
     text = b"assert failed: " + message.value.replace(b"%", b"%%")
     event.emit(f, "errorf", [], format=text, place=f.resources.place(node))
-    event.emit(f, "exit", [(INT64, lambda place: f.b.store(place.base, place.off, 1, 8))])
-    f.b.exit(0)
+    leave(f, 1)
     f.b.set_block(held)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bpflens.lang.program import (
     EVENT_HEADER_SIZE,
+    EXIT_MAP,
     LOST_MAP,
     RING_MAP,
     EventSchema,
@@ -125,6 +126,7 @@ class Resources:
         self.stack_limits: dict[str, int] = {}
         self.uses_ring = False
         self.uses_elapsed = False
+        self.uses_exit = False
         # Whether events may come at the rate of what is traced.
         self.busy = False
         self.used_maps: set[str] = set()
@@ -180,6 +182,8 @@ class Resources:
             size = pages * self.context.target.page_size
             specs[RING_MAP] = MapSpec(RING_MAP, BPF_MAP_TYPE_RINGBUF, max_entries=size)
             specs[LOST_MAP] = MapSpec(LOST_MAP, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1)
+        if self.uses_exit:
+            specs[EXIT_MAP] = MapSpec(EXIT_MAP, BPF_MAP_TYPE_ARRAY, 4, 16, 1)
         if self.scratch_size:
             specs[SCRATCH_MAP] = MapSpec(
                 SCRATCH_MAP, BPF_MAP_TYPE_PERCPU_ARRAY, 4, align_up(self.scratch_size, 8),
