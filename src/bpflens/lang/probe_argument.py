@@ -55,7 +55,7 @@ def check_args(c: Checker, node: n.Node) -> Type | None:
 
 def lower_args(f: FunctionLowering, node: n.Node) -> Value:
     """Return the context pointer that ``args`` stands for."""
-    return f.fn.ctx
+    return f.ctx
 
 
 def lower(f: FunctionLowering, node: n.Field, base: Pointer) -> Value | Ref | None:
@@ -69,7 +69,7 @@ def lower(f: FunctionLowering, node: n.Field, base: Pointer) -> Value | Ref | No
     if f.variant.kind == "uprobe":
         return _register_argument(f, field.offset // 8)
     # Raw tracepoints and fentry: an array of 64-bit words, one an argument, the result behind.
-    value = f.b.load(f.fn.ctx, field.offset, 8)
+    value = f.b.load(f.ctx, field.offset, 8)
     if isinstance(field.type, (Int, Bool)) and field.type.size < 8:
         bits = field.type.size * 8
         signed = bool(getattr(field.type, "signed", False))
@@ -96,7 +96,7 @@ def lower_arg(f: FunctionLowering, node: n.Node) -> Value:
     """Lower ``argN``."""
     number = int(node.name[3:])  # type: ignore[attr-defined]
     if f.variant.kind == "rawtracepoint":
-        return f.b.load(f.fn.ctx, number * 8, 8)
+        return f.b.load(f.ctx, number * 8, 8)
     if f.variant.kind == "usdt":
         from bpflens.lang import usdt_argument
 
@@ -111,7 +111,7 @@ def _register_argument(f: FunctionLowering, number: int) -> Value:
 
 def register(f: FunctionLowering, name: str) -> Value:
     """Load a register of the traced code."""
-    return f.b.load(f.fn.ctx, PT_REGS[f.context.target.arch][name], 8)
+    return f.b.load(f.ctx, PT_REGS[f.context.target.arch][name], 8)
 
 
 def check_retval(c: Checker, node: n.Node) -> Type | None:
@@ -129,7 +129,7 @@ def check_retval(c: Checker, node: n.Node) -> Type | None:
 def lower_retval(f: FunctionLowering, node: n.Node) -> Value:
     """Lower ``retval``."""
     if f.variant.kind == "fexit":
-        value = f.b.load(f.fn.ctx, len(f.variant.params) * 8, 8)
+        value = f.b.load(f.ctx, len(f.variant.params) * 8, 8)
         kind = f.type(node)
         if isinstance(kind, Int) and kind.size < 8:
             bits = kind.size * 8
@@ -154,7 +154,7 @@ def check_ctx(c: Checker, node: n.Node) -> Type | None:
 
 def lower_ctx(f: FunctionLowering, node: n.Node) -> Value:
     """Lower ``ctx``."""
-    return f.fn.ctx
+    return f.ctx
 
 
 def check_func(c: Checker, node: n.Node) -> Type | None:
@@ -172,7 +172,7 @@ def lower_func(f: FunctionLowering, node: n.Node) -> Ref:
     """Lower ``func``: the address of the probed function, kept as a symbol."""
     kind = f.variant.kind
     if kind in ("kretprobe", "uretprobe", "fentry", "fexit"):
-        address = f.b.call(bpf.BPF_FUNC_get_func_ip, f.fn.ctx)
+        address = f.b.call(bpf.BPF_FUNC_get_func_ip, f.ctx)
     else:
         address = register(f, INSTRUCTION_POINTER[f.context.target.arch])  # type: ignore[assignment]
     place = f.buffer(16)

@@ -23,7 +23,7 @@ from bpflens.lang.types import (
     TSeries,
     Type,
 )  # fmt: skip
-from bpflens.uapi.bpf import BPF_FUNC_ktime_get_ns, BPF_FUNC_map_lookup_percpu_elem
+from bpflens.uapi.bpf import BPF_FUNC_ktime_get_boot_ns, BPF_FUNC_map_lookup_percpu_elem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bpflens.lang.lower.function import FunctionLowering
     from bpflens.lang.lower.resource import MapPlan
 
-__all__ = ["CALLS", "lower_assignment", "read"]
+__all__ = ["CALLS", "lower_assignment", "read", "read_at"]
 
 _MAX_LHIST_BUCKETS = 1000
 _MAX_HIST_BITS = 5
@@ -251,7 +251,7 @@ def _lhist(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> No
 
 def _tseries(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> None:
     assert isinstance(kind, TSeries)
-    epoch = f.b.alu("div", f.b.call(BPF_FUNC_ktime_get_ns), kind.interval)
+    epoch = f.b.alu("div", f.b.call(BPF_FUNC_ktime_get_boot_ns), kind.interval)
     position = f.b.alu("mod", epoch, kind.length)
     inside, fresh, add, done = (f.block(x) for x in ("inside", "fresh", "add", "recorded"))
     f.b.branch("lt", position, kind.length, inside, done)
@@ -281,11 +281,15 @@ def _tseries(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> 
 
 def read(f: FunctionLowering, plan: MapPlan, key: n.Node | None) -> Value:
     """Read an aggregate as an integer, merging the slots of all CPUs (slow, and documented so)."""
+    return read_at(f, plan, maps.key_address(f, plan, key))
+
+
+def read_at(f: FunctionLowering, plan: MapPlan, address: Reg) -> Value:
+    """Read the aggregate whose key lies at an address."""
     kind = plan.value
     total, number = f.fn.new("total"), f.fn.new("number")
     f.b.assign(total, 0)
     f.b.assign(number, 0)
-    address = maps.key_address(f, plan, key)
     for cpu in range(f.context.target.possible_cpus):
         found = f.b.call(BPF_FUNC_map_lookup_percpu_elem, f.b.map_fd(plan.spec.name), address, cpu)
         have, next_ = f.block("have"), f.block("next")

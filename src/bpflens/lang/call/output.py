@@ -176,7 +176,7 @@ def leave(f: FunctionLowering, code: Value) -> None:
     f.b.store(state, 8, 1, 8)
     event.emit(f, "exit", [(INT64, lambda place: f.b.store(place.base, place.off, code, 8))])
     # Nothing behind exit() runs any more in this probe.
-    f.b.exit(0)
+    f.leave()
 
 
 def _check_time(c: Checker, node: n.Call) -> Type | None:

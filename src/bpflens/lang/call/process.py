@@ -9,7 +9,9 @@ from __future__ import annotations
 from bpflens.lang import nodes as n
 from bpflens.lang.analyse.constant import literal_of
 from bpflens.lang.call import CallRule, count_arguments
-from bpflens.lang.types import BOOL, NONE, Enum, Int, Pointer, Type
+from bpflens.lang.lower import memory
+from bpflens.lang.lower.function import Ref
+from bpflens.lang.types import BOOL, NONE, Aggregate, Enum, Int, NoneType, Type
 from bpflens.uapi.bpf import (
     BPF_FUNC_override_return,
     BPF_FUNC_probe_write_user,
@@ -21,15 +23,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
-    from bpflens.lang.lower.function import FunctionLowering, Ref
+    from bpflens.lang.lower.function import FunctionLowering
 
 __all__ = ["CALLS", "SIGNALS", "check_relative", "needs_unsafe"]
 
 _LAST_SIGNAL = 64
+_MOST_WRITTEN = 1024
 _SIGNAL_KINDS = frozenset((
     "kprobe", "kretprobe", "uprobe", "uretprobe", "usdt", "tracepoint", "profile", "fentry",
     "fexit", "rawtracepoint",
 ))  # fmt: skip
+_TO_ALLOW = "unsafe. To use you need the --unsafe flag"
+_UNSAFE = {"system": "an unsafe function being used in safe mode"}
 # Numbers of asm-generic/signal.h, which x86 and arm64 share.
 SIGNALS = {
     name: number
@@ -48,8 +53,7 @@ def needs_unsafe(c: Checker, node: n.Call) -> bool:
     c.error(
         node,
         "unsafe",
-        f"{node.name}() is an unsafe function being used in safe mode",
-        "Use --unsafe to allow it.",
+        f"{node.name}() is {_UNSAFE.get(node.name, _TO_ALLOW)}",
     )
     return False
 
@@ -160,7 +164,7 @@ def _check_override(c: Checker, node: n.Call) -> Type | None:
 
 
 def _lower_override(f: FunctionLowering, node: n.Call) -> Value:
-    f.b.call(BPF_FUNC_override_return, f.fn.ctx, f.value(node.args[0]))
+    f.b.call(BPF_FUNC_override_return, f.ctx, f.value(node.args[0]))
     return 0
 
 
@@ -170,19 +174,24 @@ def _check_write_user(c: Checker, node: n.Call) -> Type | None:
     needs_unsafe(c, node)
     for argument in node.args[:2]:
         found = c.type(argument)
-        if found is not None and not isinstance(found, (Int, Pointer)):
-            c.error(
-                argument,
-                "arguments",
-                f"write_user() expects pointers ({found.name} provided)",
-            )
+        if isinstance(found, (NoneType, Aggregate)):
+            c.error(argument, "arguments", f"write_user() expects a pointer, got {found.name}")
     c.integer(node.args[2], "write_user()")
     return BOOL
 
 
 def _lower_write_user(f: FunctionLowering, node: n.Call) -> Value:
-    to, source, length = (f.value(argument) for argument in node.args)
-    status = f.b.call(BPF_FUNC_probe_write_user, to, source, length)
+    to, source, length = node.args
+    target = f.value(to)
+    data = memory.place_of(f, source)
+    size: Value = length.value if isinstance(length, n.Integer) else f.value(length)
+    if not data.direct or not isinstance(size, int):
+        # The helper reads memory of programs only, and wants to know how much of it there is.
+        copy = f.scratch(_MOST_WRITTEN)
+        size = memory.at_most(f, memory.at_least_one(f, size), _MOST_WRITTEN)
+        memory.probe_read(f, copy, size, data if not data.direct else Ref(data.base, data.off, "kernel"))
+        data = copy
+    status = f.b.call(BPF_FUNC_probe_write_user, target, f.address(data), size)
     return f.b.bool_("eq", status, 0)
 
 

@@ -9,6 +9,7 @@ from bpflens.uapi.bpf import (
     BPF_F_REUSE_STACKID,
     BPF_F_USER_STACK,
     BPF_FUNC_get_current_pid_tgid,
+    BPF_FUNC_get_stack,
     BPF_FUNC_get_stackid,
 )
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bpflens.lang.analyse.checker import Checker
+    from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
 
 __all__ = ["check", "write"]
@@ -48,7 +50,25 @@ def write(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
     assert isinstance(wanted, Stack)
     name = f.resources.stack_map(wanted.limit)
     flags = BPF_F_REUSE_STACKID | (BPF_F_USER_STACK if wanted.user else 0)
-    number = f.b.call(BPF_FUNC_get_stackid, f.fn.ctx, f.b.map_fd(name), flags)
+    number = f.b.call(BPF_FUNC_get_stackid, f.ctx, f.b.map_fd(name), flags)
     f.b.store(place.base, place.off, number, 8)
+    f.b.store(place.base, place.off + 8, _length(f, wanted), 4)
     pid = f.b.alu("rsh", f.b.call(BPF_FUNC_get_current_pid_tgid), 32) if wanted.user else 0
-    f.b.store(place.base, place.off + 8, pid, 8)
+    f.b.store(place.base, place.off + 12, pid, 4)
+
+
+def _length(f: FunctionLowering, wanted: Stack) -> Value:
+    """Count the frames, which takes a second walk, if the script asks how many there are."""
+    if not f.resources.stack_lengths:
+        return 0
+    room = f.scratch(wanted.limit * 8)
+    flags = BPF_F_USER_STACK if wanted.user else 0
+    size = f.b.call(BPF_FUNC_get_stack, f.fn.ctx, f.address(room), wanted.limit * 8, flags)
+    count, failed, done = f.fn.new("frames"), f.block("no_stack", cold=True), f.block("counted")
+    f.b.assign(count, f.b.alu("rsh", size, 3))
+    f.b.branch("slt", size, 0, failed, done)
+    f.b.set_block(failed)
+    f.b.assign(count, 0)
+    f.b.jump(done)
+    f.b.set_block(done)
+    return count

@@ -131,7 +131,7 @@ def _lower_uaddr(f: FunctionLowering, node: n.Call) -> Value:
     if probed is None:
         return f.b.const(found[0])
     if f.variant.kind == "uretprobe":
-        here: Value = f.b.call(BPF_FUNC_get_func_ip, f.fn.ctx)
+        here: Value = f.b.call(BPF_FUNC_get_func_ip, f.ctx)
     else:
         here = probe_argument.register(f, probe_argument.INSTRUCTION_POINTER[f.context.target.arch])
     return f.b.alu("add", here, found[0] - probed)

@@ -536,9 +536,10 @@ def string_prefix(f: FunctionLowering, node: n.Node, size: int) -> Ref:
         rule = call.find(node.name)
         assert rule is not None
         if rule.write is not None:
-            kind = f.type(node)
-            place = f.buffer(min(size, kind.size))
-            rule.write(f, node, place, String(min(size, kind.size)))
+            # One byte more than is compared: a text cut short would end in a NUL of its own.
+            size = min(size + 1, f.type(node).size)
+            place = Ref(f.buffer(size).base, 0, loose=True)
+            rule.write(f, node, place, String(size))
             return place
     place = f.ref(node)
     if place.direct:

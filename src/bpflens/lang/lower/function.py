@@ -13,18 +13,19 @@ rules for each node class are in the neighbours; this class is what they share.
 
 from __future__ import annotations
 
+from bpflens.lang import nodes as n
 from bpflens.lang.ir.builder import Builder
-from bpflens.lang.ir.ops import Function
+from bpflens.lang.ir.ops import Function, Op
 from bpflens.lang.lower.resource import SCRATCH_ENTRIES, SCRATCH_MAP
-from bpflens.lang.types import Type, align_up
+from bpflens.lang.types import Pointer, Type, align_up
 from bpflens.uapi.bpf import BPF_FUNC_map_lookup_elem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang import nodes as n
     from bpflens.lang.analyse.state import VariableInfo, Variant
     from bpflens.lang.context import Context
-    from bpflens.lang.ir.ops import Block, Operand, Reg, Value
+    from bpflens.lang.ir.ops import Block, Operand, Reg, Slot, Value
+    from bpflens.lang.lower.closure import Closure, IteratorGuard
     from bpflens.lang.lower.resource import MapPlan, Resources
     from bpflens.lang.lower.subprogram import Frame
 
@@ -74,9 +75,12 @@ class FunctionLowering:
         self.calls: list[Frame] = []
         self.stack_used = 0
         self.scratch_used = 0
-        self.once: dict[str, Reg] = {}
+        # What has to be undone on the way out: callbacks around this place, iterators in use.
+        self.closures: list[Closure] = []
+        self.guards: list[Closure | IteratorGuard] = []
+        # Variables of the current function; those of the functions around it are captured.
+        self.variables: dict[VariableInfo, Reg | Ref] = {}
         self._scratch: Reg | None = None
-        self._variables: dict[VariableInfo, Reg | Ref] = {}
         self._entry = self.b.current
         self._body = self.b.block("body")
         self.b.set_block(self._body)
@@ -149,8 +153,8 @@ class FunctionLowering:
         self.scratch_used += align_up(size, 8)
         self.resources.scratch_size = max(self.resources.scratch_size, self.scratch_used)
         if self._scratch is None:
-            self._scratch = self.fn.new("scratch")
-        return Ref(self._scratch, offset)
+            self._scratch = self.functions[0].new("scratch")
+        return Ref(self.near(self._scratch, 0), offset)
 
     def mark(self) -> tuple[int, int]:
         """Return how much temporary memory is taken, for :meth:`release`."""
@@ -173,21 +177,73 @@ class FunctionLowering:
 
     def variable(self, info: VariableInfo) -> Reg | Ref:
         """Return the register (scalars) or the memory of a variable, zero until assigned."""
-        found = self._variables.get(info)
+        found = self.variables.get(info)
         if found is None:
             assert info.type is not None
             kind = info.type
-            if kind.is_scalar:
-                found = self.fn.new(info.name[1:])
+            for level, closure in enumerate(self.closures):
+                if info in closure.variables:
+                    outer = closure.variables[info]
+                    if isinstance(outer, Ref):
+                        found = self.near_place(outer, level)
+                    else:
+                        plain = not (isinstance(kind, Pointer) and kind.trusted)
+                        found = self.near(outer, level, plain)
+                    break
             else:
-                found = self.buffer(kind.size, name=info.name[1:])
-            self._variables[info] = found
+                if kind.is_scalar:
+                    found = self.fn.new(info.name[1:])
+                else:
+                    found = self.buffer(kind.size, name=info.name[1:])
+            self.variables[info] = found
         return found
 
+    def near(self, reg: Reg, level: int, plain: bool = False) -> Reg:
+        """Return what stands here for a register of the function that is ``level`` callbacks deep.
+
+        ``plain`` tells that the register is a number to the verifier, whatever it means.
+        """
+        for closure in self.closures[level:]:
+            reg = closure.capture(reg, plain)
+        return reg
+
+    def near_place(self, place: Ref, level: int) -> Ref:
+        """Return what stands here for a place that is known ``level`` callbacks deep."""
+        base = place.base
+        assert not isinstance(base, (int, Op))
+        for closure in self.closures[level:]:
+            base = closure.capture(base, False)
+        return Ref(base, place.off, place.space, place.loose)
+
+    @property
+    def ctx(self) -> Reg:
+        """The context of the program."""
+        return self.near(self.functions[0].ctx, 0)
+
+    def clear_variables(self, but: set[Reg]) -> None:
+        """Let the current function's variables begin as zero."""
+        for found in self.variables.values():
+            if not isinstance(found, Ref) and found not in but:
+                self.b.assign(found, 0)
+
+    def hide_slot(self, slot: Slot) -> None:
+        """Make the verifier forget the contents of ``slot`` if it holds a variable."""
+        from bpflens.lang.lower.closure import hide_memory
+
+        if any(isinstance(v, Ref) and v.base is slot for v in self.variables.values()):
+            hide_memory(self, slot)
+
+    def leave(self, value: Value = 0) -> None:
+        """Leave the program with a value, out of whatever loops and callbacks this is in."""
+        from bpflens.lang.lower.closure import escape
+
+        escape(self, 0, value, lambda value: self.b.exit(value))
+
     def _reserve_variables(self) -> None:
-        # Variables live as long as the function: they lie in front of what is only temporary.
+        # Variables live as long as the function: they lie in front of what is only temporary. The
+        # entry of a map that a loop is at lies in the callback's own frame.
         for info in self.variant.variables.values():
-            if info.type is not None and not info.type.is_scalar:
+            if info.type is not None and not info.type.is_scalar and not isinstance(info.node, n.ForMap):  # fmt: skip
                 self.variable(info)
 
     # maps
@@ -209,9 +265,7 @@ class FunctionLowering:
         # The entry block can be written only now, when it is known whether scratch is needed.
         self.b.at(self.variant.probe.start)
         self.b.set_block(self._entry)
-        for found in self._variables.values():
-            if not isinstance(found, Ref):
-                self.b.assign(found, 0)
+        self.clear_variables(set())
         if self._scratch is None:
             self.b.jump(self._body)
             return

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bpflens.lang.lower.function import FunctionLowering
 
 __all__ = [
+    "at_least_one",
     "at_most",
     "branch_equal",
     "branch_words",
@@ -145,6 +146,19 @@ def at_most(f: FunctionLowering, value: Value, most: Value) -> Reg:
     f.b.branch("le", result, most, done, clamp)
     f.b.set_block(clamp)
     f.b.assign(result, most)
+    f.b.jump(done)
+    f.b.set_block(done)
+    return result
+
+
+def at_least_one(f: FunctionLowering, value: Value) -> Reg:
+    """Return an unsigned number, 1 instead of 0: the verifier wants no empty reads."""
+    result = f.fn.new("length")
+    f.b.assign(result, value)
+    zero, done = f.block("empty", cold=True), f.block("some")
+    f.b.branch("eq", result, 0, zero, done)
+    f.b.set_block(zero)
+    f.b.assign(result, 1)
     f.b.jump(done)
     f.b.set_block(done)
     return result
@@ -324,6 +338,7 @@ def _branch_strings(
 def branch_words(
     f: FunctionLowering, a: Ref, b: Ref, size: int, equal: Block, different: Block
 ) -> None:
+    """Compare two pieces of BPF memory of one size, word by word, and branch."""
     at = 0
     if size == 0:
         f.b.jump(equal)

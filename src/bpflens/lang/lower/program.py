@@ -47,6 +47,7 @@ def lower(typed: TypedProgram, context: Context) -> CompiledProgram:
     """Turn a typed program, free of errors, into a compiled one."""
     functions = {item.name: item for item in typed.tree.items if isinstance(item, n.Function)}
     resources = Resources(context, list(typed.maps.values()), functions)
+    resources.stack_lengths = typed.stack_lengths
     programs: dict[str, ProgramSpec] = {}
     probes: list[ProbeSchema] = []
     for variant in typed.variants:
@@ -96,7 +97,6 @@ def _lower_variant(
         # With typed arguments the verifier lets fields be read by plain loads.
         attach_type = bpf.BPF_TRACE_RAW_TP
         kind = bpf.BPF_PROG_TYPE_TRACING
-    target = variant.matches[0].options if variant.matches else {}
     return ProgramSpec(
         name,
         kind,
@@ -104,11 +104,23 @@ def _lower_variant(
         relocs=emitted.relocs,
         license=str(context.config.get("license") or "GPL"),
         expected_attach_type=attach_type,
-        attach_to=str(target.get("attach_to", "")),
+        attach_to=_attach_to(variant, kind),
         funcs=[(slot, function, 0) for slot, function in emitted.funcs],
         lines=lines,
         section=variant.matches[0].name if variant.matches else variant.point.text,
     )
+
+
+def _attach_to(variant: Variant, kind: int) -> str:
+    """Return the name of the kernel's function that a program is checked against."""
+    if kind != bpf.BPF_PROG_TYPE_TRACING or not variant.matches:
+        return ""
+    options = variant.matches[0].options
+    if variant.kind == "iter":
+        return f"bpf_iter_{options['iterator']}"
+    if variant.kind == "rawtracepoint":
+        return str(options["event"])
+    return str(options["function"])
 
 
 def _line(context: Context, slot: int, position: int) -> LineInfo:

@@ -38,6 +38,7 @@ __all__ = ["SCRATCH_MAP", "ZERO_MAP", "MapPlan", "Resources", "map_spec_name"]
 
 SCRATCH_MAP = "scratch"
 ZERO_MAP = "zeroes"
+UNKNOWN_MAP = "unknown"
 # Programs that may interrupt each other get their own scratch memory, up to this many.
 SCRATCH_ENTRIES = 64
 
@@ -115,6 +116,7 @@ class Resources:
     ) -> None:
         self.context = context
         self.functions = dict(functions or {})
+        self.stack_lengths = False
         entries = int(str(context.config["max_map_keys"]))
         self.maps = {s.name: MapPlan(s, i, entries) for i, s in enumerate(states)}
         self.events: list[EventSchema] = []
@@ -126,6 +128,7 @@ class Resources:
         self.stack_limits: dict[str, int] = {}
         self.uses_ring = False
         self.uses_elapsed = False
+        self.uses_unknown = False
         self.uses_exit = False
         # Whether events may come at the rate of what is traced.
         self.busy = False
@@ -162,6 +165,11 @@ class Resources:
         """Return the name of a read-only array of at least ``size`` zero bytes."""
         self.zero_size = max(self.zero_size, align_up(size, 8))
         return ZERO_MAP
+
+    def unknown(self) -> str:
+        """Return the name of an array with a zero that the verifier does not know to be one."""
+        self.uses_unknown = True
+        return UNKNOWN_MAP
 
     def table(self, name: str, data: bytes) -> str:
         """Return the name of a read-only array with these bytes as its only value."""
@@ -200,6 +208,8 @@ class Resources:
                 ZERO_MAP, BPF_MAP_TYPE_ARRAY, 4, self.zero_size, 1,
                 flags=BPF_F_RDONLY_PROG, freeze=True,
             )  # fmt: skip
+        if self.uses_unknown:
+            specs[UNKNOWN_MAP] = MapSpec(UNKNOWN_MAP, BPF_MAP_TYPE_ARRAY, 4, 8, 1)
         for name, limit in self.stack_limits.items():
             specs[name] = MapSpec(name, BPF_MAP_TYPE_STACK_TRACE, 4, 8 * limit, 16384)
         return specs

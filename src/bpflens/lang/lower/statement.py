@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
+from bpflens.lang.analyse.statement import aggregation_of
 from bpflens.lang.lower import expression, loop, memory, subprogram
 from bpflens.lang.lower import map as maps
 from bpflens.lang.lower.function import Ref
@@ -87,10 +88,15 @@ def _assign(f: FunctionLowering, node: n.Assign) -> None:
         _compound_map(f, node)
     else:
         kind = f.type(node.value)
-        if isinstance(kind, Aggregate) and isinstance(node.value, n.Call):
+        value = node.value
+        if isinstance(kind, Aggregate) and isinstance(aggregation_of(value), n.Call):
             from bpflens.lang.call import aggregate
 
-            aggregate.lower_assignment(f, node.target, node.value)
+            while isinstance(value, n.Block) and value.result is not None:
+                lower_statements(f, value.statements)
+                value = value.result
+            assert isinstance(value, n.Call)
+            aggregate.lower_assignment(f, node.target, value)
         elif f.plan(maps.map_of(node.target)[0]).value.is_scalar:
             maps.assign_scalar(f, node.target, f.value(node.value))
         else:
@@ -187,7 +193,7 @@ def _return(f: FunctionLowering, node: n.Return) -> None:
     if f.calls:
         subprogram.lower_return(f, node)
         return
-    f.b.exit(f.value(node.value) if node.value is not None else 0)
+    f.leave(f.value(node.value) if node.value is not None else 0)
 
 
 _RULES: dict[type[n.Node], Callable[[FunctionLowering, n.Node], None]] = {
@@ -199,6 +205,7 @@ _RULES: dict[type[n.Node], Callable[[FunctionLowering, n.Node], None]] = {
     n.Block: lower_block,
     n.While: loop.lower_while,
     n.ForRange: loop.lower_for_range,
+    n.ForMap: loop.lower_for_map,
     n.Unroll: _unroll,
     n.Return: _return,
     n.Jump: loop.lower_jump,

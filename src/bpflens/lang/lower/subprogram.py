@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.lower import memory
+from bpflens.lang.lower.closure import escape
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import Int, NoneType, Type
 
@@ -16,14 +17,21 @@ __all__ = ["Frame", "lower_call", "lower_return"]
 
 
 class Frame:
-    """One call being lowered: where its result goes and where it leaves to."""
+    """One call being lowered: where its result goes and where it leaves to.
 
-    __slots__ = ("done", "kind", "result")
+    ``level`` and ``guards`` tell how many callbacks and loops the call itself is in.
+    """
 
-    def __init__(self, kind: Type, result: Reg | Ref | None, done: Block) -> None:
+    __slots__ = ("done", "guards", "kind", "level", "result")
+
+    def __init__(
+        self, kind: Type, result: Reg | Ref | None, done: Block, level: int, guards: int
+    ) -> None:
         self.kind = kind
         self.result = result
         self.done = done
+        self.level = level
+        self.guards = guards
 
 
 def lower_call(f: FunctionLowering, node: n.Call, function: n.Function) -> Value | Ref:
@@ -51,7 +59,7 @@ def lower_call(f: FunctionLowering, node: n.Call, function: n.Function) -> Value
             assert not isinstance(value, Ref)
             f.b.assign(found, value)
     done = f.block("returned")
-    f.calls.append(Frame(kind, result, done))
+    f.calls.append(Frame(kind, result, done, len(f.closures), len(f.guards)))
     loops, f.loops = f.loops, []
     statement.lower_block(f, function.body)
     f.loops = loops
@@ -84,7 +92,8 @@ def lower_return(f: FunctionLowering, node: n.Return) -> None:
     frame = f.calls[-1]
     if node.value is not None and frame.result is not None:
         if isinstance(frame.result, Ref):
-            f.store(node.value, frame.result, frame.kind)
+            f.store(node.value, f.near_place(frame.result, frame.level), frame.kind)
         else:
-            f.b.assign(frame.result, narrowed(f, f.value(node.value), frame.kind))
-    f.b.jump(frame.done)
+            value = narrowed(f, f.value(node.value), frame.kind)
+            f.b.assign(f.near(frame.result, frame.level, True), value)
+    escape(f, frame.guards, 0, lambda value: f.b.jump(frame.done))
