@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bucket", "buckets", "json_buckets", "lines"]
+__all__ = ["Bucket", "buckets", "json_buckets", "lines", "single"]
 
 _WIDTH = 52
 _SUFFIXES = ("", "K", "M", "G", "T", "P", "E")
@@ -106,11 +106,12 @@ def _line(bucket: Bucket, largest: int) -> str:
 
 def _bar(count: int, largest: int) -> int:
     # The reference computes in single precision, which shows in the length of a bar now and then.
-    share = _single(_single(count) / _single(largest)) if largest else 0.0
-    return int(_single(share * _WIDTH))
+    share = single(single(count) / single(largest)) if largest else 0.0
+    return int(single(share * _WIDTH))
 
 
-def _single(value: float) -> float:
+def single(value: float) -> float:
+    """Round a number to single precision, in which the reference computes lengths."""
     single: float = _FLOAT.unpack(_FLOAT.pack(value))[0]
     return single
 

@@ -54,22 +54,32 @@ class JsonRenderer(TextRenderer):
         if not found:
             return b""
         kind = schema.value
+        if isinstance(kind, TSeries):
+            return self._series(schema, kind, found)
         if schema.key is None:
             shown = self._plain_item(kind, found[0][1], div)
         else:
             shown = {_key(key): self._plain_item(kind, item, div) for key, item in found}
         return _line(_map_type(kind), data={schema.name: shown})
 
+    def _series(self, schema: MapSchema, kind: TSeries, found: list[map.Entry]) -> bytes:
+        from bpflens.render import series
+
+        newest = series.newest_epoch(item for _, item in found)
+        shown = {}
+        for key, item in found:
+            assert isinstance(item, dict)
+            points = series.json_points(kind, item, newest, self.resolver)
+            if schema.key is None:
+                return _line("tseries", data={schema.name: points})
+            shown[_key(key)] = points
+        return _line("tseries", data={schema.name: shown})
+
     def _plain_item(self, kind: Type, item: object, div: int) -> object:
         if isinstance(kind, (Hist, LHist)):
             assert isinstance(item, list)
             counts = item if div <= 1 or isinstance(kind, LHist) else [c // div for c in item]
             return histogram.json_buckets(histogram.buckets(kind, counts))
-        if isinstance(kind, TSeries):
-            from bpflens.render.series import json_points
-
-            assert isinstance(item, dict)
-            return json_points(kind, item, self.resolver)
         if isinstance(item, Summary):
             return {"count": item.count, "average": item.average, "total": item.total}
         if div > 1 and isinstance(item, int):

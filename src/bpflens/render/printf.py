@@ -148,10 +148,14 @@ def format_one(directive: Directive, item: object) -> bytes:
         data = bytes(item) if isinstance(item, (bytes, list)) else str(item).encode()
         if conversion == "r":
             shown = value.escaped(data)
+        elif conversion == "rh":
+            shown = data.hex(" ")
         else:
-            shown = data.hex(" ") if conversion == "rh" else data.hex()
+            shown = "".join(f"\\x{byte:02x}" for byte in data)
     elif conversion == "gr":
-        shown = value.text(item)
+        from bpflens.render.gfp_flag import describe
+
+        shown = describe(_number(item))
     else:
         shown = value.text(item)
     encoded = shown.encode("utf-8", "surrogateescape")

@@ -51,6 +51,10 @@ class Resolver:
         """Return the paths of a cgroup, ``unified:/path``."""
         return str(cgroup)
 
+    def wall_time(self, nanoseconds: int, clock: int) -> int:
+        """Turn a time of one of the kernel's clocks into nanoseconds since 1970."""
+        return nanoseconds
+
     def timestamp(self, nanoseconds: int, clock: int, format: int) -> str:
         """Format a time of one of the kernel's clocks."""
         return "(?)"

@@ -73,6 +73,8 @@ class TextRenderer:
         if top and schema.key is not None:
             found = found[-top:]
         name, kind = schema.name, schema.value
+        if isinstance(kind, TSeries):
+            return encode(self._series(name, kind, found))
         return encode("".join(self._entry(name, kind, key, item, div) for key, item in found))
 
     def map_item(self, schema: MapSchema, data: MapData) -> bytes:
@@ -85,12 +87,18 @@ class TextRenderer:
             assert isinstance(item, list)
             counts = item if div <= 1 or isinstance(kind, LHist) else [c // div for c in item]
             return f"{label}:\n{histogram.lines(histogram.buckets(kind, counts))}\n"
-        if isinstance(kind, TSeries):
-            from bpflens.render.series import lines
-
-            assert isinstance(item, dict)
-            return f"{label}:\n{lines(kind, item, self.resolver)}\n"
         return f"{label}: {self._item(item, div)}\n"
+
+    def _series(self, name: str, kind: TSeries, found: list[map.Entry]) -> str:
+        from bpflens.render import series
+
+        newest = series.newest_epoch(item for _, item in found)
+        out = []
+        for key, item in found:
+            assert isinstance(item, dict)
+            label = name if key is None else f"{name}[{map.key_text(key)}]"
+            out.append(f"{label}:\n{series.lines(kind, item, newest, self.resolver)}\n")
+        return "".join(out)
 
     def _item(self, item: object, div: int) -> str:
         if isinstance(item, Summary):

@@ -217,7 +217,7 @@ def _stack(kind: Stack, resolver: Resolver, trailer: str) -> Reader:
     unpack = Packer("<qII").unpack_from
 
     def convert(data: bytes | memoryview, at: int) -> StackTrace:
-        number, pid, _ = unpack(data, at)
+        number, _, pid = unpack(data, at)
         return StackTrace(resolver.stack(kind.user, number, pid, kind.limit), kind.mode)
 
     return convert
@@ -317,10 +317,10 @@ def stack_text(stack: StackTrace) -> str:
 def frame_text(frame: Frame, mode: str) -> str:
     """Write one frame, indented, in one of the modes bpftrace, perf and raw."""
     if mode == "raw":
-        return f"        {frame.address:x}"
+        return f"{frame.address:x}"
     if mode == "perf":
         name = f"{frame.symbol}+{frame.offset}" if frame.symbol else f"{frame.address:#x}"
-        return f"\t{frame.address:16x} {name} ({frame.module or '[unknown]'})"
+        return f"\t{frame.address:x} {name} ({frame.module or '[unknown]'})"
     if not frame.symbol:
         return f"        {frame.address:#x}"
     place = f"@{frame.place}" if frame.place else ""

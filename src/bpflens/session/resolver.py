@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["SystemResolver"]
 
 _MOST_PROCESSES = 256
-_CLOCK_BOOT = 1
+# The clocks of timestamps, as their second word numbers them.
+_CLOCKS = {0: time.CLOCK_MONOTONIC, 1: time.CLOCK_BOOTTIME, 2: time.CLOCK_TAI}
 
 
 class SystemResolver(Resolver):
@@ -39,6 +40,7 @@ class SystemResolver(Resolver):
         self._kernel: dict[int, Frame] = {}
         self._processes: dict[int, Process | None] = {}
         self._users: dict[int, str] = {}
+        self._since: dict[int, int] = {}
 
     def kernel_symbol(self, address: int) -> Frame:
         """Name a kernel address by kallsyms."""
@@ -124,12 +126,18 @@ class SystemResolver(Resolver):
                     break
         return ",".join(found)
 
+    def wall_time(self, nanoseconds: int, clock: int) -> int:
+        """Turn a time of one of the kernel's clocks into nanoseconds since 1970."""
+        since = self._since.get(clock)
+        if since is None:
+            # Asked once, so that equal times stay equal.
+            source = _CLOCKS.get(clock, time.CLOCK_MONOTONIC)
+            since = self._since[clock] = time.time_ns() - time.clock_gettime_ns(source)
+        return nanoseconds + since
+
     def timestamp(self, nanoseconds: int, clock: int, format: int) -> str:
         """Format a time since boot (or of another clock) as local wall-clock time."""
-        since = time.time_ns() - time.clock_gettime_ns(
-            time.CLOCK_BOOTTIME if clock == _CLOCK_BOOT else time.CLOCK_MONOTONIC
-        )
-        return strftime(self._strings[format], nanoseconds + since)
+        return strftime(self._strings[format], self.wall_time(nanoseconds, clock))
 
 
 def strftime(format: str, wall_ns: int) -> str:

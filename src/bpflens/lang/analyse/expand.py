@@ -10,6 +10,7 @@ from __future__ import annotations
 from bpflens.lang import nodes as n
 from bpflens.lang.analyse.state import Match, Variant
 from bpflens.lang.attach_point import Parameters, parse
+from bpflens.lang.glob import has_wildcard
 from bpflens.lang.types import FieldInfo, Pointer, Struct, Type
 
 TYPE_CHECKING = False
@@ -24,19 +25,35 @@ __all__ = ["expand"]
 _TYPED = frozenset(("tracepoint", "rawtracepoint", "fentry", "fexit", "iter"))
 
 
+# Kinds whose many matches one link of the kernel can carry: the feature that it takes.
+_MULTI = {
+    "kprobe": "kprobe_multi",
+    "kretprobe": "kprobe_multi",
+    "uprobe": "uprobe_multi",
+    "uretprobe": "uprobe_multi",
+}
+# With "-p" or not, these are not attached by patterns that meet nothing else.
+_BY_HAND = frozenset(("begin", "end", "self", "test", "bench"))
+_WARN_HINT = "If this is expected, set the 'missing_probes' config variable to 'warn'."
+
+
 def expand(tree: n.Program, context: Context) -> list[Variant]:
     """Return the variants of all probes, in declaration order."""
     variants: list[Variant] = []
     for item in tree.items:
         if isinstance(item, n.Probe):
             _expand_probe(item, context, variants)
-    return variants
+    _check_iterators(variants, context)
+    return _of_mode(variants, str(context.options.get("mode") or ""), context)
 
 
 def _expand_probe(probe: n.Probe, context: Context, variants: list[Variant]) -> None:
-    named = {"container_pid": str(context.options["container_pid"])} if "container_pid" in context.options else {}  # fmt: skip
+    named = {}
+    if "container_pid" in context.options:
+        named["container_pid"] = str(context.options["container_pid"])
     parameters = Parameters(context.params, named)
     uses = _names_used(probe)
+    before, complaints = len(variants), len(context.diagnostics.items)
     for point in probe.attach_points:
         specs = parse(
             point,
@@ -47,25 +64,108 @@ def _expand_probe(probe: n.Probe, context: Context, variants: list[Variant]) -> 
             arch=context.target.arch,
         )
         for spec in specs:
-            matches = _matches(spec, context)
-            if not matches:
-                _complain(spec, context)
-                continue
-            typed = spec.kind in _TYPED and ("args" in uses or "retval" in uses)
-            apart = len(matches) > 1 and (typed or "probe" in uses)
-            groups = [[match] for match in matches] if apart else [matches]
-            for group in groups:
-                variant = Variant(probe, point, spec.kind, group, len(variants))
-                if "args" in uses or "ctx" in uses or "retval" in uses:
-                    _ARGUMENTS.get(spec.kind, _no_arguments)(variant, context)
-                variants.append(variant)
+            _expand_point(probe, point, spec, uses, context, variants)
+    if len(variants) == before:
+        _complain_of_empty(probe, context, len(context.diagnostics.items) > complaints)
+
+
+def _expand_point(
+    probe: n.Probe,
+    point: n.AttachPoint,
+    spec: AttachPointSpec,
+    uses: set[str],
+    context: Context,
+    variants: list[Variant],
+) -> None:
+    matches = _matches(spec, context)
+    if matches is None:
+        return
+    if not matches:
+        if not spec.optional:
+            _complain(spec, context)
+        return
+    typed = spec.kind in _TYPED and bool(uses & {"args", "retval"})
+    apart = len(matches) > 1 and (typed or "probe" in uses)
+    if spec.kind == "tracepoint" and len(matches) > 1:
+        from bpflens.lang.analyse.syscall_group import split
+
+        grouped, matches = split(matches, context, uses)
+        for group in grouped:
+            group.install(probe, point, variants, context)
+        if not matches:
+            return
+    groups = [[match] for match in matches] if apart else [matches]
+    if not _within_limit(len(variants) + len(groups), spec, context):
+        return
+    for group_matches in groups:
+        variant = Variant(probe, point, spec.kind, group_matches, len(variants))
+        if uses & {"args", "ctx", "retval"}:
+            _ARGUMENTS.get(spec.kind, _no_arguments)(variant, context)
+        variants.append(variant)
+
+
+def _within_limit(count: int, spec: AttachPointSpec, context: Context) -> bool:
+    limit = int(str(context.config.get("max_bpf_progs", 1024)))
+    if count <= limit:
+        return True
+    context.diagnostics.error(
+        "too-many-programs",
+        f"Your program is trying to generate more than {count} BPF programs, which exceeds the "
+        f"current limit of {limit}",
+        spec.start,
+        spec.end,
+        "You can increase the limit through the BPFTRACE_MAX_BPF_PROGS environment variable.",
+    )
+    return False
 
 
 def _names_used(probe: n.Probe) -> set[str]:
     return {node.name for node in n.walk(probe) if isinstance(node, (n.Identifier, n.Call))}
 
 
-def _matches(spec: AttachPointSpec, context: Context) -> list[Match]:
+def _check_iterators(variants: list[Variant], context: Context) -> None:
+    for variant in variants:
+        if variant.kind == "iter" and len(variants) > 1:
+            point = variant.point
+            context.diagnostics.error(
+                "iter", "Only single iter attach point is allowed.", point.start, point.end
+            )
+            return
+
+
+def _of_mode(variants: list[Variant], mode: str, context: Context) -> list[Variant]:
+    # test: and bench: probes run in their own modes only, where other probes do not.
+    kept = []
+    wanted = str(context.options.get("probe_filter") or "")
+    fits = _filter(wanted) if wanted else None
+    for variant in variants:
+        if variant.kind in ("test", "bench"):
+            if variant.kind != mode:
+                continue
+        elif mode in ("test", "bench") and variant.kind not in ("begin", "end"):
+            continue
+        if fits is not None and variant.kind not in ("begin", "end"):
+            variant.matches = [match for match in variant.matches if fits(match.name)]
+            if not variant.matches:
+                continue
+        variant.index = len(kept)
+        kept.append(variant)
+    return kept
+
+
+def _filter(expression: str) -> Callable[[str], object]:
+    import re
+
+    try:
+        return re.compile(expression).search
+    except re.error as error:
+        from bpflens.errors import UsageError
+
+        raise UsageError(f"Invalid --probe-filter regex '{expression}': {error}") from None
+
+
+def _matches(spec: AttachPointSpec, context: Context) -> list[Match] | None:
+    # None: there was an error, which has been told.
     found = _FINDERS.get(spec.kind)
     if found is not None:
         return found(spec, context)
@@ -78,42 +178,103 @@ def _tracepoints(spec: AttachPointSpec, context: Context) -> list[Match]:
 
 
 def _raw_tracepoints(spec: AttachPointSpec, context: Context) -> list[Match]:
-    names = context.target.raw_tracepoints(spec.get("event"))
-    return [Match(spec.full_name(event=name), {"event": name}) for name in names]
+    pairs = context.target.raw_tracepoint_pairs(spec.get("module") or "*", spec.get("event"))
+    return [
+        Match(spec.full_name(module=module, event=event), {"module": module, "event": event})
+        for module, event in pairs
+    ]
 
 
-def _kernel_functions(spec: AttachPointSpec, context: Context) -> list[Match]:
-    if "address" in spec.options or spec.get("module") == "bpf":
+def _kernel_functions(spec: AttachPointSpec, context: Context) -> list[Match] | None:
+    if "address" in spec.options:
         return [Match(spec.full_name(), dict(spec.options))]
-    if not spec.has_wildcard and spec.kind in ("kprobe", "kretprobe"):
+    module, function = spec.get("module"), spec.get("function")
+    if not has_wildcard(function) and not has_wildcard(module):
         # Attaching finds out whether it exists, and names the nearest ones if it does not.
         return [Match(spec.full_name(), dict(spec.options))]
-    pairs = context.target.kernel_functions(spec.get("module") or "*", spec.get("function"))
-    keep = {key: value for key, value in spec.options.items() if key == "offset"}
-    return [
-        Match(spec.full_name(function=f), {**keep, "function": f, **({"module": m} if m else {})})
-        for m, f in pairs
+    found = [
+        Match(
+            spec.full_name(function=f, **({"module": m} if module else {})),
+            {"function": f, **({"module": m} if m != "vmlinux" else {})},
+        )
+        for m, f in context.target.kernel_functions(module or "*", function)
     ]
+    # One name in two modules is one probe for the kernel, which knows only names.
+    return list({match.name: match for match in found}.values())
 
 
-def _user_functions(spec: AttachPointSpec, context: Context) -> list[Match]:
-    path, symbol = spec.get("path"), spec.get("symbol")
-    if "source_file" in spec.options:
-        return [Match(spec.full_name(), dict(spec.options))]
-    if "address" in spec.options:
+def _typed_functions(spec: AttachPointSpec, context: Context) -> list[Match]:
+    if spec.get("module") == "bpf":
         return [
-            Match(spec.full_name(path=p), {**spec.options, "path": p})
-            for p in context.target.binaries(path)
+            Match(
+                spec.full_name(module="bpf", function=name),
+                {"module": "bpf", "function": name, "program_id": number},
+            )
+            for number, name in context.target.bpf_programs(
+                spec.number("program_id"), spec.get("function")
+            )
         ]
-    pairs = context.target.user_functions(path, symbol)
+    pairs = context.target.typed_functions(spec.get("module"), spec.get("function"))
     return [
-        Match(spec.full_name(path=p, symbol=s), {**spec.options, "path": p, "symbol": s})
-        for p, s in pairs
+        Match(spec.full_name(module=m, function=f), {"module": m, "function": f}) for m, f in pairs
     ]
 
 
-def _usdt(spec: AttachPointSpec, context: Context) -> list[Match]:
-    found = context.target.usdt_probes(spec.get("path"), spec.get("provider") or "*", spec.get("probe"))  # fmt: skip
+def _user_functions(spec: AttachPointSpec, context: Context) -> list[Match] | None:
+    path, symbol = spec.get("path"), spec.get("symbol")
+    files = context.target.binaries(path)
+    if not files:
+        _no_file(spec, context)
+        return None
+    if "source_file" in spec.options:
+        return [Match(spec.full_name(path=files[0]), {**spec.options, "path": files[0]})]
+    if "address" in spec.options:
+        return [Match(spec.full_name(path=p), {**spec.options, "path": p}) for p in files]
+    found = [
+        Match(
+            spec.full_name(path=p, symbol=s),
+            {**spec.options, "path": p, "symbol": s},
+        )
+        for p, s in context.target.user_functions(path, symbol)
+    ]
+    if spec.options.get("offset") and found:
+        return _inside(spec, found, context)
+    return found
+
+
+def _inside(spec: AttachPointSpec, found: list[Match], context: Context) -> list[Match] | None:
+    # An offset has to lie inside the function.
+    offset = spec.number("offset")
+    for match in found:
+        path, symbol = str(match.options["path"]), str(match.options["symbol"])
+        place = context.target.user_symbol(path, symbol)
+        if place is not None and place[1] and offset >= place[1]:
+            context.diagnostics.error(
+                "offset",
+                f"Offset outside the function bounds ('{symbol}' size is {place[1]})",
+                spec.start,
+                spec.end,
+            )
+            return None
+    return found
+
+
+def _no_file(spec: AttachPointSpec, context: Context) -> None:
+    kind = "usdt" if spec.kind == "usdt" else "uprobe"
+    context.diagnostics.error(
+        "missing-file",
+        f"{kind} target file '{spec.get('path')}' does not exist or is not executable",
+        spec.start,
+        spec.end,
+    )
+
+
+def _usdt(spec: AttachPointSpec, context: Context) -> list[Match] | None:
+    path = spec.get("path")
+    if path and not has_wildcard(path) and not context.target.binaries(path):
+        _no_file(spec, context)
+        return None
+    found = context.target.usdt_probes(path, spec.get("provider") or "*", spec.get("probe"))
     return [
         Match(spec.full_name(path=p, provider=v, probe=x), {"path": p, "provider": v, "probe": x})
         for p, v, x in found
@@ -121,37 +282,44 @@ def _usdt(spec: AttachPointSpec, context: Context) -> list[Match]:
 
 
 def _complain(spec: AttachPointSpec, context: Context) -> None:
-    name = spec.full_name()
     how = str(context.config.get("missing_probes", "error"))
-    if spec.has_wildcard:
-        if how != "ignore":
-            context.diagnostics.warning("no-match", f"No matches for {name}", spec.start, spec.end)
+    if how == "ignore":
+        return
+    what = " ".join(spec.full_name().split(":", 1)) if not spec.name else spec.text
+    if how == "warn":
+        message = f"No matches for {what}. Skipping."
+        context.diagnostics.warning("missing-probe", message, spec.start, spec.end)
         return
     hints = context.target.near_probes(spec.kind, spec.options)
-    message = _MISSING.get(spec.kind, "{name} not found.").format(
-        name=name, **{key: spec.get(key) for key in ("function", "path", "symbol", "event")}
-    )
-    add = context.diagnostics.error if how == "error" else context.diagnostics.warning
-    if how != "ignore":
-        add("missing-probe", message, spec.start, spec.end, *hints)
+    message = f"No matches for {what}."
+    context.diagnostics.error("missing-probe", message, spec.start, spec.end, *hints, _WARN_HINT)
 
 
-_MISSING = {
-    "tracepoint": "tracepoint not found: {name}",
-    "rawtracepoint": "raw tracepoint not found: {name}",
-    "fentry": "no such traceable function: {function}",
-    "fexit": "no such traceable function: {function}",
-    "uprobe": "no such symbol or file: {path}:{symbol}",
-    "uretprobe": "no such symbol or file: {path}:{symbol}",
-    "usdt": "no such USDT probe: {name}",
-}
-_FINDERS: dict[str, Callable[[AttachPointSpec, Context], list[Match]]] = {
+def _complain_of_empty(probe: n.Probe, context: Context, explained: bool) -> None:
+    how = str(context.config.get("missing_probes", "error"))
+    if how == "ignore" or not probe.attach_points:
+        return
+    start, end = probe.attach_points[0].start, probe.attach_points[-1].end
+    if how == "warn":
+        context.diagnostics.warning(
+            "empty-probe",
+            "Probe has no valid attach points. It is being removed which may cause issues with "
+            "program behavior.",
+            start,
+            end,
+        )
+    elif not explained:
+        message = f"Probe has no valid attach points. {_WARN_HINT}"
+        context.diagnostics.error("empty-probe", message, start, end)
+
+
+_FINDERS: dict[str, Callable[[AttachPointSpec, Context], list[Match] | None]] = {
     "tracepoint": _tracepoints,
     "rawtracepoint": _raw_tracepoints,
     "kprobe": _kernel_functions,
     "kretprobe": _kernel_functions,
-    "fentry": _kernel_functions,
-    "fexit": _kernel_functions,
+    "fentry": _typed_functions,
+    "fexit": _typed_functions,
     "uprobe": _user_functions,
     "uretprobe": _user_functions,
     "usdt": _usdt,

@@ -109,13 +109,14 @@ class Variant:
 class TypedProgram:
     """The result of analysis: variants in declaration order, maps in order of first use."""
 
-    __slots__ = ("functions", "maps", "tree", "variants")
+    __slots__ = ("maps", "stack_lengths", "tree", "variants")
 
     def __init__(self, tree: n.Program) -> None:
         self.tree = tree
         self.variants: list[Variant] = []
         self.maps: dict[str, MapState] = {}
-        self.functions: dict[str, Variant] = {}
+        # Whether any len() asks for the number of a stack's frames.
+        self.stack_lengths = False
 
 
 def widen(type: Type) -> Type:

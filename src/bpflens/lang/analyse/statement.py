@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from bpflens.lang.analyse.checker import Checker
 
-__all__ = ["check_block", "check_condition", "check_map_declaration", "check_probe"]
+__all__ = [
+    "aggregation_of",
+    "check_block",
+    "check_condition",
+    "check_map_declaration",
+    "check_probe",
+    "is_flexible",
+]
 
 _MAP_TYPES = ("hash", "lruhash", "percpuhash", "percpulruhash")
 
@@ -129,7 +136,7 @@ def _assign_map(c: Checker, node: n.Assign, target: n.MapName | n.MapAccess) -> 
         elif isinstance(value, Aggregate) or not _is_number(state.value) or not _is_number(value):
             c.error(node, "assign", f"The {node.op} operator can not be used on expressions of types {state.value.name}, {value.name}")  # fmt: skip
         return
-    direct = isinstance(node.value, n.Call)
+    direct = isinstance(aggregation_of(node.value), n.Call)
     if isinstance(value, Aggregate) and not direct:
         if isinstance(state.value, Int) and _castable(value):
             return
@@ -137,6 +144,13 @@ def _assign_map(c: Checker, node: n.Assign, target: n.MapName | n.MapAccess) -> 
         c.error(node, "assign", f"Map value '{value.name}' cannot be assigned from one map to another. The function that returns this type must be called directly.", *([hint] if _castable(value) else []))  # fmt: skip
         return
     c.assign_map(state, node, value, is_flexible(node.value))
+
+
+def aggregation_of(node: n.Node) -> n.Node:
+    """Return the call whose value a block gives: what ``{ ...; avg($x) }`` ends in."""
+    while isinstance(node, n.Block) and node.result is not None:
+        node = node.result
+    return node
 
 
 def _check_compound(c: Checker, node: n.Assign, target: Type, value: Type) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CALLS"]
 
 DELETE_MESSAGE = "Can't delete map element because it does not exist."
+_NO_KEYS = "call to {} expects a map with explicit keys (non-scalar map)"
 
 
 def _check_delete(c: Checker, node: n.Call) -> Type | None:
@@ -48,7 +49,11 @@ def _check_has_key(c: Checker, node: n.Call) -> Type | None:
     if not isinstance(target, n.MapName):
         c.error(target, "map-argument", f"{node.name}() expects a map as its first argument")
         return None
-    c.use_key(c.map(target.name, target), target, node.args[1])
+    state = c.map(target.name, target)
+    if state.keyed is False:
+        c.error(node, "map-shape", _NO_KEYS.format("has_key()"))
+        return BOOL
+    c.use_key(state, target, node.args[1])
     return BOOL
 
 
@@ -67,6 +72,9 @@ def _check_find(c: Checker, node: n.Call) -> Type | None:
         c.error(node, "map-argument", "find() expects a map, a key and a scratch variable")
         return None
     state = c.map(target.name, target)
+    if state.keyed is False:
+        c.error(node, "map-shape", _NO_KEYS.format("find"))
+        return BOOL
     c.use_key(state, target, key)
     info = c.find_variable(out.name) or c.declare(out.name, out)
     c.variant.variables[out] = info
@@ -108,11 +116,12 @@ def _check_len(c: Checker, node: n.Call) -> Type | None:
             state.keyed = True
             c.changed = True
         if state.keyed is False:
-            c.error(target, "map-shape", f"len() expects a map with keys or a stack; {target.name} has none")  # fmt: skip
+            c.error(node, "map-shape", _NO_KEYS.format("len()"))
         return INT64
     found = c.type(target)
     if found is not None and not isinstance(found, Stack):
-        c.error(target, "arguments", f"len() expects a map or stack to be provided ({found.name} provided)")  # fmt: skip
+        c.error(node, "arguments", "call to len() expects a map, ustack, or kstack")
+    c.result.stack_lengths = True
     return INT64
 
 
@@ -127,7 +136,6 @@ def _lower_len(f: FunctionLowering, node: n.Call) -> Value:
     # bpf_for_each_map_elem returns how many entries its callback saw.
     callback = Function("count_entries", params=4)
     builder = Builder(callback)
-    builder.set_block(callback.block("entry"))
     builder.ret(0)
     f.functions.append(callback)
     slot = f.fn.slot(8, 8, "unused")

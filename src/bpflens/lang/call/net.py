@@ -34,6 +34,8 @@ _AF_INET, _AF_INET6 = 2, 10
 _SIZES = {4: _AF_INET, 16: _AF_INET6}
 _MOST_PACKET = 32 * 1024 - 64
 UINT32 = Int(4, False)
+# Kinds whose programs know the kernel's types.
+_TYPED_KINDS = ("fentry", "fexit", "rawtracepoint", "iter")
 
 
 def _bytes(size: int) -> Array:
@@ -176,7 +178,7 @@ def _lower_bswap(f: FunctionLowering, node: n.Call) -> Value:
 def _check_cookie(c: Checker, node: n.Call) -> Type | None:
     if not count_arguments(c, node, 1):
         return UINT64
-    if c.variant.kind not in ("fentry", "fexit"):
+    if c.variant.kind not in _TYPED_KINDS:
         c.error(
             node, "probe-kind", f'socket_cookie can not be used with "{c.variant.kind}" probes'
         )
@@ -202,7 +204,7 @@ def _check_skboutput(c: Checker, node: n.Call) -> Type | None:
     if not count_arguments(c, node, 4):
         return UINT32
     literal_text(c, node, 0)
-    if c.variant.kind not in ("fentry", "fexit"):
+    if c.variant.kind not in _TYPED_KINDS:
         c.error(node, "probe-kind", f'skboutput can not be used with "{c.variant.kind}" probes')
     found = c.type(node.args[1])
     target = found.target if isinstance(found, Pointer) else None

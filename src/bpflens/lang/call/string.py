@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLS"]
 
+# Buffers of this size and more are cut without a sign, as the reference does.
+_UNMARKED_SIZE = 1024
+
 
 def _limit(context_config: dict[str, object]) -> int:
     return int(str(context_config["max_strlen"]))
@@ -84,7 +87,6 @@ def _write_str(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
         return
     own = f.type(node)
     kind = f.type(node.args[0])
-    size = min(own.size, wanted.size)
     # Whoever reads the result sees whole buffers (keys are hashed, values are compared), so what
     # lies behind the text has to be zero.
     if not place.loose:
@@ -95,8 +97,27 @@ def _write_str(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
     else:
         address = f.value(node.args[0])  # type: ignore[assignment]
         space = _space(f, node.args[0], kind)
-    length = _length(f, node, size)
-    memory.read_string(f, place, length, address, space)
+    size = min(own.size, wanted.size)
+    if len(node.args) == 2:
+        # A length counts the NUL.
+        memory.read_string(f, place, _length(f, node, size), address, space)
+        return
+    count = memory.read_string(f, place, size, address, space)
+    if size == own.size and size < _UNMARKED_SIZE:
+        _mark_cut(f, place, size, count, address, space)
+
+
+def _mark_cut(
+    f: FunctionLowering, place: Ref, size: int, count: Value, address: Value, space: str
+) -> None:
+    """Put the next byte where the NUL is, if the text was cut: a full buffer tells the reader."""
+    full, done = f.block("full", cold=True), f.block("read")
+    f.b.branch("eq", count, size, full, done)
+    f.b.set_block(full)
+    last = Ref(f.b.alu("add", address, size - 1), 0, space)
+    memory.probe_read(f, place.at(size - 1), 1, last)
+    f.b.jump(done)
+    f.b.set_block(done)
 
 
 def _space(f: FunctionLowering, node: n.Node, kind: Type) -> str:
@@ -107,10 +128,11 @@ def _space(f: FunctionLowering, node: n.Node, kind: Type) -> str:
 
 
 def _length(f: FunctionLowering, node: n.Call, size: int) -> Value:
-    if len(node.args) < 2 or isinstance(node.args[1], n.Integer):
-        return size
-    # The verifier wants to see that the length stays within the buffer.
-    return memory.at_most(f, f.b.alu("add", f.value(node.args[1]), 1), size)
+    length = f.meant(node.args[1])
+    if isinstance(length, n.Integer):
+        return max(1, min(length.value, size))
+    # The verifier wants to see that the length stays within the buffer, and that there is one.
+    return memory.at_most(f, memory.at_least_one(f, f.value(length)), size)
 
 
 def _check_buf(c: Checker, node: n.Call) -> Type | None:

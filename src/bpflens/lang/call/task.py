@@ -20,8 +20,8 @@ __all__ = ["check_comm", "write_comm"]
 _SIZE = 64
 # Programs of other kinds may not call functions that look tasks up.
 _KINDS = frozenset((
-    "begin", "end", "self", "test", "bench", "rawtracepoint", "tracepoint", "fentry", "fexit",
-    "iter", "profile", "interval", "software", "hardware", "watchpoint",
+    "tracepoint", "fentry", "fexit", "iter", "profile", "interval", "software", "hardware",
+    "watchpoint",
 ))  # fmt: skip
 
 
