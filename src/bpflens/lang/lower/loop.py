@@ -41,8 +41,9 @@ def lower_while(f: FunctionLowering, node: n.While) -> None:
     if not f.context.target.has("may_goto") and f.context.target.has("bpf_loop"):
         _while_by_callback(f, node)
         return
+    before = _Preheader(f)
     head, test, body, done = (f.block(name) for name in ("while", "test", "body", "endwhile"))
-    before = _Preheader(f, head)
+    f.b.set_block(head)
     if f.context.target.has("may_goto"):
         f.b.may_goto(test, done)
     else:
@@ -52,7 +53,7 @@ def lower_while(f: FunctionLowering, node: n.While) -> None:
     f.b.set_block(body)
     _body(f, node.body, head, done)
     f.b.jump(head)
-    before.fill()
+    before.fill(head)
     f.b.set_block(done)
 
 
@@ -133,8 +134,9 @@ def _plain_range(f: FunctionLowering, node: n.ForRange, first: Value, stop: Valu
 def _iterated_range(f: FunctionLowering, node: n.ForRange, first: Value, rounds: Value) -> None:
     variable = _variable(f, node)
     iterator = IteratorGuard(f.fn.slot(8, 8, "iterator"))
-    head, body, done = (f.block(name) for name in ("for", "body", "endfor"))
-    before = _Preheader(f, f.block("start"))
+    before = _Preheader(f)
+    start, head, body, done = (f.block(name) for name in ("start", "for", "body", "endfor"))
+    f.b.set_block(start)
     f.b.kfunc("bpf_iter_num_new", f.b.slot_addr(iterator.slot), 0, rounds)
     f.b.jump(head)
     f.b.set_block(head)
@@ -147,7 +149,7 @@ def _iterated_range(f: FunctionLowering, node: n.ForRange, first: Value, rounds:
     _body(f, node.body, head, done)
     f.guards.pop()
     f.b.jump(head)
-    before.fill()
+    before.fill(start)
     f.b.set_block(done)
     iterator.destroy(f)
 
@@ -255,24 +257,22 @@ def _body(f: FunctionLowering, body: n.Block, again: Block, done: Block) -> None
 class _Preheader:
     """A block in front of a loop, to be filled when it is known what the loop assigns."""
 
-    __slots__ = ("block", "f", "head", "known", "mark")
+    __slots__ = ("block", "f", "known", "mark")
 
-    def __init__(self, f: FunctionLowering, head: Block) -> None:
-        """End the current block; the loop is lowered from its ``head`` on."""
+    def __init__(self, f: FunctionLowering) -> None:
+        """End the current block. All blocks made from now on are taken for the loop's."""
         self.f = f
         self.block = f.block("before")
-        self.head = head
         # Variables that only the body has begin anew in every round.
         self.known = dict(f.variables)
         f.b.jump(self.block)
         self.mark = len(f.fn.blocks)
-        f.b.set_block(head)
 
-    def fill(self) -> None:
-        """Hide from the verifier what the loop, now lowered, assigns."""
+    def fill(self, head: Block) -> None:
+        """Hide from the verifier what the loop, now lowered, assigns, and go to its head."""
         f = self.f
         assigned: set[object] = set()
-        for block in (self.head, *f.fn.blocks[self.mark :]):
+        for block in f.fn.blocks[self.mark :]:
             for op in block.ops:
                 assigned.add(op.dst)
                 if op.kind in ("store", "atomic", "slot_addr"):
@@ -285,5 +285,5 @@ class _Preheader:
                     hide_memory(f, found.base)
             elif found in assigned and not (isinstance(info.type, Pointer) and info.type.trusted):
                 f.b.assign(found, hide(f, found))
-        f.b.jump(self.head)
+        f.b.jump(head)
         f.b.set_block(back)
