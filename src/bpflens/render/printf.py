@@ -68,27 +68,27 @@ def _plain(
         code, size = _code(directive, field)
         layout += code
         at = field.offset + size
-    layouts: dict[tuple[int, int, int], Packer] = {}
+    layouts: dict[tuple[int, int, int], tuple[Packer, bytes]] = {}
     per_record = len(pairs)
 
-    def unpacker(base: int, stride: int, count: int) -> Packer:
+    def batch(base: int, stride: int, count: int) -> tuple[Packer, bytes]:
         found = layouts.get((base, stride, count))
         if found is None:
             one = "x" * base + layout[1:] + "x" * (stride - base - at)
-            found = layouts[base, stride, count] = Packer("<" + one * count)
+            found = layouts[base, stride, count] = Packer("<" + one * count), template * count
         return found
-
-    templates = {count: template * count for count in (1, _BATCH)}
 
     def format_block(block: bytes | memoryview, base: int, stride: int, count: int) -> bytes:
         if not per_record:
             return template.replace(b"%%", b"%") * count
-        out = []
-        for first in range(0, count, _BATCH):
-            size = min(_BATCH, count - first)
-            values = unpacker(base, stride, size).unpack_from(block, first * stride)
-            text = templates.get(size) or template * size
-            out.append(text % values)
+        out, first, size = [], 0, _BATCH
+        while first < count:
+            # Powers of two only: a layout for every number of records would fill the memory.
+            while size > count - first:
+                size >>= 1
+            packer, text = batch(base, stride, size)
+            out.append(text % packer.unpack_from(block, first * stride))
+            first += size
         return b"".join(out).translate(None, b"\0")
 
     return format_block
