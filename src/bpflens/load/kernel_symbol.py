@@ -8,7 +8,7 @@ Invariants: a name that the kernel knows with an incompatible type is not taken.
 
 Example::
 
-    symbols = KernelSymbols(externs, local_btf)
+    symbols = KernelSymbols(externs, local_btf, ModuleTypes())
     symbols.find("bpf_cpumask_create", is_call=True).btf_id
 """
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 from struct import Struct as Packer
 
 from bpflens.errors import FormatError, NotFound, NotSupported
-from bpflens.load.attach_target import module_btf_fd
 from bpflens.load.patch import KernelTarget
 from bpflens.uapi.btf import BTF_KIND_FUNC, BTF_KIND_VAR
 
@@ -26,17 +25,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bpflens.btf import Btf
+    from bpflens.load.attach_target import ModuleTypes
     from bpflens.spec import Extern
 
 __all__ = ["KernelSymbols", "symbol_address"]
 
 
 class KernelSymbols:
-    """Looks up kernel functions and variables; ``local`` is the BTF that declares ``externs``."""
+    """Looks up kernel functions and variables; ``local`` is the BTF that declares ``externs``.
 
-    __slots__ = ("_externs", "_fds", "_found", "_local")
+    ``modules`` owns the descriptors of modules' BTF.
+    """
 
-    def __init__(self, externs: Mapping[str, Extern], local: Callable[[], Btf | None]) -> None:
+    __slots__ = ("_externs", "_fds", "_found", "_local", "_modules")
+
+    def __init__(
+        self,
+        externs: Mapping[str, Extern],
+        local: Callable[[], Btf | None],
+        modules: ModuleTypes,
+    ) -> None:
+        self._modules = modules
         self._externs = externs
         self._local = local
         self._found: dict[tuple[str, bool], KernelTarget | None] = {}
@@ -76,7 +85,7 @@ class KernelSymbols:
             return None
         if not module:
             return KernelTarget(btf_id)
-        fd = module_btf_fd(module)
+        fd = self._modules.fd(module)
         if fd not in self._fds:
             self._fds.append(fd)
         return KernelTarget(btf_id, btf_fd=fd, fd_index=self._fds.index(fd) + 1)
