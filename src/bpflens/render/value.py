@@ -308,10 +308,12 @@ def escaped(data: bytes) -> str:
 
 
 def stack_text(stack: StackTrace) -> str:
-    """Write a stack: a newline, then a line for each frame."""
-    if stack.frames is None:
-        return "\n        <unwind failure>\n"
-    return "\n" + "".join(frame_text(frame, stack.mode) + "\n" for frame in stack.frames)
+    """Write a stack: a newline, then a line for each frame.
+
+    A sample of user mode has no kernel stack; what is not there has no lines.
+    """
+    frames = stack.frames or ()
+    return "\n" + "".join(frame_text(frame, stack.mode) + "\n" for frame in frames)
 
 
 def frame_text(frame: Frame, mode: str) -> str:
