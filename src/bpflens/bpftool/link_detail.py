@@ -17,6 +17,7 @@ from bpflens.uapi.bpf import ATTACH_TYPE_NAMES, PROG_TYPE_NAMES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from bpflens.bpftool.holders import Holders
     from bpflens.kernel.link_info import LinkInfo
@@ -349,11 +350,7 @@ def _struct_ops_json(_: Detail, info: _info.StructOps) -> _Details:
     return {"map_id": info.map_id}
 
 
-if TYPE_CHECKING:
-    _Tell = Callable[[Detail, LinkInfo], _Details]
-    _TellPlain = Callable[[Detail, LinkInfo], str]
-
-_JSON: dict[type, _Tell] = {
+_JSON: dict[type, Callable[[Detail, Any], _Details]] = {
     _info.RawTracepoint: _raw_tracepoint_json,
     _info.Tracing: _tracing_json,
     _info.Cgroup: _cgroup_json,
@@ -371,15 +368,15 @@ _JSON: dict[type, _Tell] = {
     _info.PerfEventTracepoint: _tracepoint_json,
     _info.PerfEventKprobe: _kprobe_json,
     _info.PerfEventUprobe: _uprobe_json,
-}  # type: ignore[assignment,dict-item]
+}
 
-_PLAIN: dict[type, _TellPlain] = {
+_PLAIN: dict[type, Callable[[Detail, Any], str]] = {
     _info.RawTracepoint: _raw_tracepoint_plain,
     _info.Tracing: _tracing_plain,
     _info.Cgroup: _cgroup_plain,
     _info.Iter: _iter_plain,
     _info.Netns: _netns_plain,
-    _info.Netfilter: lambda _, info: netfilter_plain(info),  # type: ignore[arg-type]
+    _info.Netfilter: lambda _, info: netfilter_plain(info),
     _info.Tcx: Detail._device_plain,
     _info.Netkit: Detail._device_plain,
     _info.Xdp: Detail._device_plain,
@@ -390,4 +387,4 @@ _PLAIN: dict[type, _TellPlain] = {
     _info.PerfEventTracepoint: _tracepoint_plain,
     _info.PerfEventKprobe: _kprobe_plain,
     _info.PerfEventUprobe: _uprobe_plain,
-}  # type: ignore[assignment,dict-item]
+}

@@ -38,8 +38,6 @@ def show(tool: Tool, words: Words) -> int:
     """Show all links, or the one that LINK names."""
     from bpflens.objects.link import Link
 
-    if tool.table or tool.sort or tool.filter:
-        return _table(tool, words)
     if words:
         found = handle.link(words)
         words.end()
@@ -54,23 +52,6 @@ def show(tool: Tool, words: Words) -> int:
             printer.show(link)
     if tool.json is not None:
         tool.json.end()
-    return 0
-
-
-def _table(tool: Tool, words: Words) -> int:
-    from bpflens.bpftool import listing
-    from bpflens.objects.link import Link
-
-    words.end()
-    detail = Detail(holders("link"))
-    rows: list[dict[str, object]] = []
-    for link in handle.opened("link", Link.from_id):
-        with link:
-            info = link.info
-            known = detail.json(info)
-            told = ", ".join(f"{name} {value}" for name, value in known.items() if value != 0)
-            rows.append({**_header(info), **known, "detail": told})
-    listing.show(tool, rows, ("id", "type", "prog_id", "detail"))
     return 0
 
 
