@@ -1,7 +1,7 @@
 """From the text of a script to bytecode: the command told to stop before loading.
 
-``-d`` prints a stage of the compiler and attaches nothing, in both commands. What start-up costs by
-itself (``--version``) is taken off.
+``-d`` prints the last stage of the compiler and attaches nothing, in both commands (so printing is
+part of it). What start-up costs by itself (``--version``) is taken off.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure(sides: Mapping[str, Sequence[str] | None], runs: int) -> Iterator[Ro
     for case, script in CASES.items():
 
         def once(command: Sequence[str], script: str = script) -> dict[str, float]:
-            stage = "bytecode" if command is sides["ours"] else "codegen"
+            stage = "asm" if command is sides["ours"] else "codegen"
             return {"CPU": cpu(command, ["-d", stage, "-e", script])}
 
         found = in_turn(sides, runs, once)
