@@ -238,6 +238,11 @@ def _check_probe(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type 
 
 
 def _probe(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) -> Ref:
+    if f.variant.syscalls is not None:
+        from bpflens.lang.lower import prologue
+        from bpflens.lang.lower.function import Ref
+
+        return Ref(prologue.probe_name_place(f)[0])
     text = probe_name(f)
     place = f.buffer(len(text) + 1, name="probe")
     from bpflens.lang.lower import memory
@@ -249,6 +254,13 @@ def _probe(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) -> Re
 def _write_probe(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
     from bpflens.lang.lower import memory
 
+    if f.variant.syscalls is not None:
+        from bpflens.lang.lower import prologue
+        from bpflens.lang.lower.function import Ref
+
+        address, size = prologue.probe_name_place(f)
+        memory.copy(f, place, Ref(address), String(size), wanted)
+        return
     memory.store_node(f, n.String(probe_name(f).encode()), place, wanted)
 
 

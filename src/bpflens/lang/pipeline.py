@@ -65,14 +65,11 @@ class Compilation:
         return prepare.run(tree, self.context)
 
     def expand(self, tree: Program) -> list[Variant]:
-        """Return the variants of all probes."""
+        """Return the variants of all probes; none where nothing exists that may be missing."""
         from bpflens.lang.analyse.expand import expand
 
         variants = expand(tree, self.context)
         self._stop_on_errors()
-        if not variants:
-            self.diagnostics.error("no-probes", "No probes to attach", tree.start, tree.end)
-            self._stop_on_errors()
         return variants
 
     def analyse(self, tree: Program, variants: Sequence[Variant]) -> TypedProgram:

@@ -13,7 +13,7 @@ read, see :mod:`bpflens.lang.imports`) and ``named`` (words behind ``--`` by nam
 from __future__ import annotations
 
 from bpflens.lang import config, fold
-from bpflens.lang.nodes import Macro
+from bpflens.lang.nodes import CDefinition, Macro
 from bpflens.lang.recursion import roomy
 
 TYPE_CHECKING = False
@@ -31,6 +31,10 @@ def run(tree: Program, context: Context) -> Program:
         _imports(tree, context)
     _config(tree, context)
     macros: list[Macro] = []
+    files = context.options.get("include_files")
+    if isinstance(files, list):
+        includes = [CDefinition(f'#include "{name}"', "include", name) for name in files]
+        tree.preamble = [*includes, *tree.preamble]
     if tree.preamble:
         macros = _preamble(tree, context)
     if macros or any(isinstance(item, Macro) for item in tree.items):

@@ -37,6 +37,8 @@ ARGUMENT_REGISTERS = {
 _RESULT = {"x86_64": "ax", "aarch64": "r0"}
 INSTRUCTION_POINTER = {"x86_64": "ip", "aarch64": "pc"}
 _REGISTER_KINDS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
+_EVENT_KINDS = ("profile", "interval", "software", "hardware", "watchpoint")
+_OWN_KINDS = ("begin", "end", "self", "test", "bench")
 _ARG_KINDS = ("kprobe", "uprobe", "usdt", "rawtracepoint")
 _ARGS_KINDS = ("tracepoint", "rawtracepoint", "fentry", "fexit", "uprobe", "iter")
 
@@ -60,12 +62,16 @@ def lower_args(f: FunctionLowering, node: n.Node) -> Value:
 
 def lower(f: FunctionLowering, node: n.Field, base: Pointer) -> Value | Ref | None:
     """Lower ``args.field``, or return None where the context is a plain struct in memory."""
-    if f.variant.kind in ("tracepoint", "iter"):
+    if f.variant.syscalls is None and f.variant.kind in ("tracepoint", "iter"):
         return None
     struct = base.target
     assert isinstance(struct, Struct)
     field = struct.field(node.name)
     assert field is not None
+    if f.variant.syscalls is not None:
+        from bpflens.lang.lower import prologue
+
+        return prologue.syscall_field(f, field.offset)
     if f.variant.kind == "uprobe":
         return _register_argument(f, field.offset // 8)
     # Raw tracepoints and fentry: an array of 64-bit words, one an argument, the result behind.
@@ -86,6 +92,14 @@ def check_arg(c: Checker, node: n.Node) -> Type | None:
         return None
     number = int(name[3:])
     limit = len(ARGUMENT_REGISTERS[c.target.arch])
+    if kind == "usdt":
+        from bpflens.lang.usdt_argument import argument_count
+
+        count = argument_count(c.variant, c.target.arch)
+        if number >= count:
+            many = f"{count} argument{'' if count == 1 else 's'}"
+            c.error(node, "arg", f"{name} is not there: {c.variant.point.text} has {many}")
+        return UINT64
     if kind in ("kprobe", "uprobe") and number >= limit:
         c.error(node, "arg", f"arch {c.target.arch} doesn't support {name}")
         return None
@@ -146,7 +160,7 @@ def check_ctx(c: Checker, node: n.Node) -> Type | None:
     name = ""
     if kind in _REGISTER_KINDS:
         name = "pt_regs"
-    elif kind in ("profile", "interval", "software", "hardware", "watchpoint"):
+    elif kind in _EVENT_KINDS:
         name = "bpf_perf_event_data"
     found = c.context.named_type(name, "struct") if name else None
     return Pointer(found if found is not None else NONE, "ctx")
@@ -187,11 +201,18 @@ def check_usermode(c: Checker, node: n.Node) -> Type | None:
     """Type ``usermode``."""
     if c.target.arch != "x86_64":
         c.error(node, "usermode", "'usermode' builtin is only supported on x86_64")
-    if c.variant.kind not in (*_REGISTER_KINDS, "profile", "interval", "software", "hardware", "watchpoint"):  # fmt: skip
-        c.error(node, "usermode", f"The usermode builtin can not be used with '{c.variant.kind}' probes")  # fmt: skip
+    if c.variant.kind not in (*_REGISTER_KINDS, *_EVENT_KINDS, *_OWN_KINDS):
+        c.error(
+            node,
+            "usermode",
+            f"The usermode builtin can not be used with '{c.variant.kind}' probes",
+        )
     return Int(1, False)
 
 
 def lower_usermode(f: FunctionLowering, node: n.Node) -> Value:
     """Lower ``usermode``: the privilege level in the low bits of the code segment register."""
+    if f.variant.kind in _OWN_KINDS:
+        # This tool itself runs these, from its process.
+        return 1
     return f.b.bool_("eq", f.b.alu("and", register(f, "cs"), 3), 3)

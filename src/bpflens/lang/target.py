@@ -18,8 +18,11 @@ if TYPE_CHECKING:
         """Facts about one machine. Every method is pure from the language's point of view."""
 
         arch: str  # "x86_64" or "aarch64"
-        possible_cpus: int
         page_size: int
+
+        @property
+        def possible_cpus(self) -> int:
+            """How many CPUs a per-CPU map has values for."""
 
         def btf(self) -> Btf | None:
             """Return the BTF of vmlinux, or None where the kernel has none."""
@@ -35,6 +38,15 @@ if TYPE_CHECKING:
 
         def raw_tracepoints(self, event: str) -> Sequence[str]:
             """Return the raw tracepoint names that a glob pattern matches."""
+
+        def raw_tracepoint_pairs(self, module: str, event: str) -> Sequence[tuple[str, str]]:
+            """Return the ``(module, event)`` pairs of raw tracepoints that two globs match."""
+
+        def typed_functions(self, module: str, function: str) -> Sequence[tuple[str, str]]:
+            """Return those traceable functions whose arguments BTF describes."""
+
+        def bpf_programs(self, id: int, name: str) -> Sequence[tuple[int, str]]:
+            """Return ``(id, name)`` of the BPF programs that a glob matches (id 0: any)."""
 
         def kernel_functions(self, module: str, function: str) -> Sequence[tuple[str, str]]:
             """Return traceable ``(module, function)`` pairs that two glob patterns match."""
@@ -52,6 +64,9 @@ if TYPE_CHECKING:
             self, binary: str, provider: str, name: str
         ) -> Sequence[tuple[str, str, str]]:
             """Return ``(path, provider, name)`` of the USDT probes that three globs match."""
+
+        def usdt_operands(self, binary: str, provider: str, name: str) -> Sequence[str]:
+            """Return the operands of a USDT probe's arguments, one text for each of its places."""
 
         def kernel_symbol(self, name: str) -> int | None:
             """Return the address of a kernel symbol."""

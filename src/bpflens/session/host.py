@@ -13,15 +13,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bpflens.btf import Btf
+    from bpflens.session.kernel_function import KernelFunctions
     from bpflens.symbols import Kallsyms
 
 __all__ = ["HostTarget"]
 
+# Types of the kernel that begin like this describe the arguments of raw tracepoints.
+_RAW = "btf_trace_"
+
 
 class HostTarget:
-    """Facts about this machine, each looked up when first asked for."""
+    """Facts about this machine, each looked up when first asked for.
 
-    def __init__(self) -> None:
+    ``pid`` is the process that is traced (0: all), which user-space probes may leave unnamed;
+    ``include_dirs`` where headers are looked for; ``without`` names features that are not to be
+    used; ``traceable_functions`` a file that lists kernel functions.
+    """
+
+    def __init__(
+        self,
+        *,
+        pid: int = 0,
+        include_dirs: Sequence[str] = (),
+        without: Sequence[str] = (),
+        traceable_functions: str = "",
+    ) -> None:
+        self.pid = pid
+        self._include_dirs = list(include_dirs)
+        self._without = frozenset(without)
+        self._traceable_functions = traceable_functions
+        self._functions: KernelFunctions | None = None
         machine = os.uname().machine
         self.arch = {"arm64": "aarch64"}.get(machine, machine)
         self.page_size = os.sysconf("SC_PAGE_SIZE")
@@ -57,6 +78,8 @@ class HostTarget:
 
     def has(self, feature: str) -> bool:
         """Whether the kernel has a feature."""
+        if feature in self._without:
+            return False
         from bpflens.kernel.feature import has
 
         return has(feature)
@@ -87,32 +110,78 @@ class HostTarget:
 
     def raw_tracepoints(self, event: str) -> Sequence[str]:
         """Return the raw tracepoints that a pattern matches."""
-        if not has_wildcard(event):
-            # Whether it exists shows when it is attached, on kernels without BTF too.
-            return [event] if self._is_raw_tracepoint(event) else []
-        return Glob(event).filter(sorted(self._raw_tracepoint_names()))
+        return [name for _, name in self.raw_tracepoint_pairs("*", event)]
 
-    def _is_raw_tracepoint(self, event: str) -> bool:
-        btf = self.btf()
-        return btf is None or btf.find(f"btf_trace_{event}") is not None
+    def raw_tracepoint_pairs(self, module: str, event: str) -> Sequence[tuple[str, str]]:
+        """Return ``(module, event)`` of the raw tracepoints that two patterns match."""
+        kernel = self.btf()
+        if not has_wildcard(event) and kernel is None:
+            # Whether it exists shows when it is attached.
+            return [("vmlinux", event)]
+        modules, events = Glob(module), Glob(event)
+        found: list[tuple[str, str]] = []
+        if kernel is not None and modules.match("vmlinux"):
+            if not has_wildcard(event):
+                if kernel.find(f"btf_trace_{event}") is not None:
+                    return [("vmlinux", event)]
+            else:
+                names = events.filter(sorted(self._raw_tracepoint_names(kernel)))
+                found = [("vmlinux", name) for name in names]
+        for name, btf in self.module_btfs() if module != "vmlinux" else ():
+            if modules.match(name):
+                own = {text for text, id in btf.find_prefix(_RAW) if id >= btf.start_id}
+                names = events.filter(sorted(text[len(_RAW) :] for text in own))
+                found += [(name, text) for text in names]
+        return sorted(found)
 
-    def _raw_tracepoint_names(self) -> list[str]:
-        btf = self.btf()
-        if btf is None:
-            return []
-        return [name[len("btf_trace_") :] for name, _ in btf.find_prefix("btf_trace_")]
+    def _raw_tracepoint_names(self, btf: Btf | None) -> list[str]:
+        return [name[len(_RAW) :] for name, _ in btf.find_prefix(_RAW)] if btf else []
+
+    def functions(self) -> KernelFunctions:
+        """Return the table of traceable functions."""
+        if self._functions is None:
+            from bpflens.session.kernel_function import KernelFunctions
+
+            self._functions = KernelFunctions(
+                self.kallsyms(), self.btf(), self._traceable_functions
+            )
+        return self._functions
 
     def kernel_functions(self, module: str, function: str) -> Sequence[tuple[str, str]]:
-        """Return traceable functions: those that BTF describes and that have a symbol."""
-        btf = self.btf()
-        if btf is None:
-            return []
-        if not has_wildcard(function):
-            from bpflens.uapi.btf import BTF_KIND_FUNC
+        """Return the traceable functions that two patterns match."""
+        return self.functions().match(module, function)
 
-            return [("", function)] if btf.find(function, BTF_KIND_FUNC) is not None else []
-        names = Glob(function).filter(sorted({name for name, _ in btf.funcs()}))
-        return [("", name) for name in names]
+    def typed_functions(self, module: str, function: str) -> Sequence[tuple[str, str]]:
+        """Return those traceable functions whose arguments BTF describes."""
+        if has_wildcard(function) or has_wildcard(module):
+            if has_wildcard(function):
+                return self.functions().match_typed(module or "*", function, self.module_btfs())
+            return self._typed_function("", function)
+        return self._typed_function(module, function)
+
+    def _typed_function(self, module: str, function: str) -> Sequence[tuple[str, str]]:
+        # One name: no list of functions has to be read for it.
+        from bpflens.uapi.btf import BTF_KIND_FUNC
+
+        kernel = self.btf()
+        if kernel is not None and module in ("", "vmlinux"):
+            if kernel.find(function, BTF_KIND_FUNC) is not None:
+                return [("vmlinux", function)]
+            if module:
+                return []
+        return [
+            (name, function)
+            for name, btf in self.module_btfs()
+            if module in ("", name) and btf.find(function, BTF_KIND_FUNC) is not None
+        ]
+
+    def bpf_programs(self, id: int, name: str) -> Sequence[tuple[int, str]]:
+        """Return ``(id, name)`` of the loaded BPF programs that a pattern matches."""
+        from bpflens.objects.iterate import programs
+
+        pattern = Glob(name)
+        found = [(program.info.id, program.info.name) for program in programs()]
+        return [pair for pair in found if id in (0, pair[0]) and pattern.match(pair[1])]
 
     def kernel_symbol(self, name: str) -> int | None:
         """Return the address of a kernel symbol."""
@@ -129,28 +198,26 @@ class HostTarget:
     # programs and libraries
 
     def binaries(self, path: str) -> Sequence[str]:
-        """Return the files that a path, a program's or a library's name means."""
-        if has_wildcard(path):
-            from glob import glob
+        """Return the files that a path, a program's or a library's name means.
 
-            return sorted(os.path.realpath(found) for found in glob(path) if os.path.isfile(found))
-        from bpflens.attach.binary import binary_path
+        With a traced process, "" is its executable and "*" every file that it runs code of.
+        """
+        from bpflens.session import binary_file
 
-        try:
-            return [binary_path(path)]
-        except Error:
-            return []
+        return binary_file.find(path, self.pid)
 
     def user_functions(self, binary: str, function: str) -> Sequence[tuple[str, str]]:
         """Return the functions of files that a path and a pattern match."""
+        from bpflens.session import binary_file
+
         found: list[tuple[str, str]] = []
         for path in self.binaries(binary):
             if not has_wildcard(function):
                 if self.user_symbol(path, function) is not None:
                     found.append((path, function))
                 continue
-            names = {symbol.name for symbol in _function_symbols(path)}
-            found += [(path, name) for name in Glob(function).filter(sorted(names))]
+            names = binary_file.functions(path)
+            found += [(path, name) for name in Glob(function).filter(names)]
         return found
 
     def user_symbol(self, binary: str, name: str) -> tuple[int, int] | None:
@@ -165,16 +232,21 @@ class HostTarget:
 
     def usdt_probes(self, binary: str, provider: str, name: str) -> Sequence[tuple[str, str, str]]:
         """Return the USDT probes of files that patterns match."""
-        from bpflens.elf import File
+        from bpflens.session import binary_file
 
         providers, names = Glob(provider), Glob(name)
-        found = set()
-        for path in self.binaries(binary):
-            with File(path) as file:
-                for note in file.usdt_notes():
-                    if providers.match(note.provider) and names.match(note.name):
-                        found.add((path, note.provider, note.name))
-        return sorted(found)
+        return [
+            (path, *probe)
+            for path in self.binaries(binary)
+            for probe in binary_file.static_probes(path)
+            if providers.match(probe[0]) and names.match(probe[1])
+        ]
+
+    def usdt_operands(self, binary: str, provider: str, name: str) -> Sequence[str]:
+        """Return the operands of a USDT probe's arguments, one text for each of its places."""
+        from bpflens.attach.usdt import notes
+
+        return [note.args for note in notes(binary, provider, name)]
 
     def cgroup_id(self, path: str) -> int | None:
         """Return the id of a cgroup directory: its inode number in cgroup2."""
@@ -185,11 +257,14 @@ class HostTarget:
 
     def read_include(self, name: str) -> str | None:
         """Return the text of a header that a script includes."""
-        try:
-            with open(name, encoding="utf-8", errors="surrogateescape") as file:
-                return file.read()
-        except OSError:
-            return None
+        for directory in ("", *self._include_dirs):
+            try:
+                path = os.path.join(directory, name)
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    return file.read()
+            except OSError:
+                continue
+        return None
 
     def near_probes(self, kind: str, options: dict[str, str | int]) -> Sequence[str]:
         """Return hints that name what exists and is nearest to a probe that does not."""
@@ -200,11 +275,14 @@ class HostTarget:
             names = tracefs.events(system) if system in tracefs.systems() else []
             close = get_close_matches(event, names, n=3)
             if close:
-                return ["Did you mean " + " or ".join(f"tracepoint:{system}:{n}" for n in close) + "?"]  # fmt: skip
+                names = [f"tracepoint:{system}:{name}" for name in close]
+                return [f"Did you mean {' or '.join(names)}?"]
             close = get_close_matches(system, tracefs.systems(), n=1)
             return [f"Did you mean tracepoint:{close[0]}:{event}?"] if close else []
         if kind == "rawtracepoint":
-            close = get_close_matches(str(options["event"]), self._raw_tracepoint_names(), n=3)
+            close = get_close_matches(
+                str(options["event"]), self._raw_tracepoint_names(self.btf()), n=3
+            )
         elif kind in ("fentry", "fexit", "kprobe", "kretprobe"):
             btf = self.btf()
             names = [name for name, _ in btf.funcs()] if btf else []
@@ -212,10 +290,3 @@ class HostTarget:
         else:
             return []
         return [f"Did you mean {' or '.join(close)}?"] if close else []
-
-
-def _function_symbols(path: str):  # type: ignore[no-untyped-def]
-    from bpflens.elf import File
-
-    with File(path) as file:
-        yield from (symbol for symbol in file.symbols() if symbol.type in (2, 10) and symbol.value)

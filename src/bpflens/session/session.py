@@ -18,16 +18,17 @@ from __future__ import annotations
 import time
 
 from bpflens.attach.attachment import close_all
-from bpflens.errors import AttachError
+from bpflens.attach.iterator import Iteration
 from bpflens.lang.program import EXIT_MAP, LOST_MAP, RING_MAP, STACK_MAP_PREFIX
 from bpflens.load.collection import load_object
 from bpflens.render.map import MapData, is_set
 from bpflens.ring.buffer import RingBuffer
 from bpflens.ring.poller import Poller
+from bpflens.session import attaching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_BY_HAND = frozenset(("begin", "end", "self", "test", "bench"))
 # How long the reader sleeps at most; signals and events wake it earlier.
 _IDLE_MS = 200
+_BPFFS = "/sys/fs/bpf"
 START_MAP = "start_time"
 
 
@@ -63,6 +64,7 @@ class Session:
         pid: int = 0,
         alive: Callable[[], bool] | None = None,
         run_command: Callable[[bytes], bytes] | None = None,
+        without: Iterable[str] = (),
     ) -> None:
         self.program = program
         self.renderer = renderer
@@ -70,10 +72,14 @@ class Session:
         self.pid = pid
         self.exit_code: int | None = None
         self.stop_requested = False
+        # How many signals for the self:signal probes have come and not been served.
+        self.signalled = 0
         self.lost = 0
         self.loaded: Loaded | None = None
         self.attachments: list[Attachment] = []
         self.run_command = run_command
+        # Features that are not to be used, though the kernel has them.
+        self.without = frozenset(without)
         self._alive = alive
         self._ring: RingBuffer | None = None
         self._poller: Poller | None = None
@@ -96,6 +102,8 @@ class Session:
 
     def load(self) -> None:
         """Create maps and programs in the kernel."""
+        attaching.check_limits(self.program)
+        attaching.drop_missing(self.program, self._warn)
         self.loaded = load_object(self.program.object)
         maps = self.loaded.maps
         if START_MAP in maps:
@@ -120,30 +128,57 @@ class Session:
 
     def attach(self) -> None:
         """Attach everything that is attached at all; raises what the first failure raises."""
-        for probe in self.program.probes:
-            if probe.kind not in _BY_HAND:
-                self._attach(probe)
-
-    def _attach(self, probe: ProbeSchema) -> None:
-        from bpflens.attach.probe import make
+        from bpflens.kernel.feature import has
 
         assert self.loaded is not None
-        program = self.loaded.programs[probe.program]
-        try:
-            kind = str(probe.options.get("attach_kind", probe.kind))
-            point = make(kind, probe.options, pid=self.pid)
-            self.attachments.append(point.attach(program, cookie=probe.cookie))
-        except AttachError as error:
-            if self.program.config.get("missing_probes", "error") == "error":
-                raise
-            self.output.message(f"WARNING: could not attach probe: {probe.name}: {error.reason}\n")
+        self.attachments = attaching.attach_all(
+            self.program,
+            self.loaded.programs,
+            pid=self.pid,
+            warn=self._warn,
+            has=lambda feature: feature not in self.without and has(feature),
+        )
+
+    def _warn(self, text: str) -> None:
+        self.output.message(f"WARNING: {text}\n")
 
     def follow(self) -> None:
         """Read events until the run is to end."""
         while not self.stopping:
             self.poller.wait(_IDLE_MS)
+            self._serve_signals()
             self.drain()
             self.output.flush()
+
+    def _serve_signals(self) -> None:
+        while self.signalled:
+            self.signalled -= 1
+            for probe in self.program.probes:
+                if probe.kind == "self":
+                    self.run_by_hand(probe)
+
+    def iterate(self) -> None:
+        """Walk what the script's iterator walks, or pin it where the script says so."""
+        probe = next(probe for probe in self.program.probes if probe.kind == "iter")
+        attachment = self.attachments[0]
+        pin = str(probe.options.get("pin", ""))
+        if pin:
+            path = pin if pin.startswith("/") else f"{_BPFFS}/{pin}"
+            attachment.pin(path)
+            self.output.write(f"Program pinned to {path}\n".encode())
+            return
+        assert isinstance(attachment, Iteration)
+        with open(attachment.open(), "rb", buffering=0) as file:
+            while not self.stopping and (piece := file.read(65536)):
+                self.output.write(piece)
+                self.drain()
+        self.drain(whole=True)
+
+    def describe(self) -> None:
+        """Say which programs are in the kernel."""
+        assert self.loaded is not None
+        for name, program in self.loaded.programs.items():
+            self.output.message(f"Program ID: {program.info.id} ({name})\n")
 
     @property
     def stopping(self) -> bool:

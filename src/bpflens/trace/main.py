@@ -1,7 +1,8 @@
 """bpftrace: words → options → a compiled script → a session → an exit status.
 
 Exit statuses are the reference's: 0, what ``exit(n)`` says, 1 for wrong usage or a wrong script,
-255 when loading or attaching fails.
+255 when loading or attaching fails. Roads that few runs take (listing, ``--info``, tests...) are
+modules of their own, imported when they are taken.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 
 from bpflens import __version__
 from bpflens.errors import CompileError, Error, NotFound, UsageError
-from bpflens.trace.options import USAGE, parse
+from bpflens.trace.options import WrongWords, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,39 +20,77 @@ if TYPE_CHECKING:
 
     from bpflens.lang.pipeline import Compilation
     from bpflens.lang.program import CompiledProgram
+    from bpflens.session.host import HostTarget
     from bpflens.trace.child import Child
     from bpflens.trace.options import Options
 
 __all__ = ["main"]
 
-_REFERENCE_VERSION = "v0.26.0"
+_REFERENCE_VERSION = "0.26.0"
 _RUN_FAILURE = 255
+# include/uapi/linux/nsfs.h: PID_NS_INIT_INO
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command; return its exit status."""
+    if not words:
+        _show_usage()
+        return 1
     try:
         options = parse(words)
-    except UsageError as error:
-        sys.stderr.write(f"ERROR: USAGE: {error}\n\n{USAGE}")
+    except WrongWords as error:
+        sys.stderr.write(f"ERROR: USAGE: {error}\n")
+        if error.with_usage:
+            _show_usage()
         return 1
-    if options.help:
-        sys.stdout.write(USAGE)
-        return 0
-    if options.version:
-        sys.stdout.write(f"bpftrace {_REFERENCE_VERSION} (bpflens {__version__})\n")
-        return 0
-    if options.program is None and not options.file:
-        sys.stderr.write(USAGE)
-        return 1
+    if options.asked:
+        return _answer(options)
     try:
         return _run(options)
     except CompileError as error:
         sys.stderr.write(error.rendered)
         return 1
+    except Error as error:
+        from bpflens.session.attaching import TooManyProbes
+
+        _complain(error)
+        return 1 if isinstance(error, (UsageError, TooManyProbes)) else _RUN_FAILURE
+
+
+def _show_usage() -> None:
+    from bpflens.trace.usage import USAGE
+
+    sys.stderr.write(USAGE)
+
+
+def _answer(options: Options) -> int:
+    if options.asked == "help":
+        from bpflens.trace.usage import USAGE
+
+        sys.stdout.write(USAGE)
+    elif options.asked == "version":
+        version = "0.17.0" if _compat(options) == "0.17" else _REFERENCE_VERSION
+        sys.stdout.write(f"bpftrace v{version}\n")
+    else:
+        from bpflens.trace.info import report
+
+        sys.stdout.write(report(_REFERENCE_VERSION, __version__, options.no_features))
+    return 0
 
 
 def _run(options: Options) -> int:
+    if options.mode == "format":
+        from bpflens.trace.layout import reformat
+
+        return reformat(options)
+    if options.pid and not os.path.exists(f"/proc/{options.pid}"):
+        sys.stderr.write(f"ERROR: Failed to attach to pid: there is no process {options.pid}\n")
+        return 1
+    if options.list and options.program is None and not options.file:
+        from bpflens.trace.listing import list_pattern
+
+        return list_pattern(options, _target(options))
     if not options.command:
         return _compile_and_trace(options, None)
     from bpflens.trace.child import Child
@@ -65,28 +104,47 @@ def _run(options: Options) -> int:
 
 
 def _compile_and_trace(options: Options, child: Child | None) -> int:
-    from bpflens.session.host import HostTarget
-
-    target = HostTarget()
+    target = _target(options)
     compilation = _compilation(options, target, child)
-    if options.debug:
+    if options.list:
+        from bpflens.trace.listing import list_program
+
+        return list_program(compilation, options, target)
+    if options.debug and options.debug != ["verifier"]:
         from bpflens.trace import stages
 
         return stages.show(compilation, options.debug)
     compiled = compilation.run()
     if compiled.warnings and not options.no_warnings:
         sys.stderr.write(compiled.warnings)
+    status = _check_named(options, compilation)
+    if status is not None:
+        return status
+    if options.mode in ("codegen", "compiler-bench"):
+        return 0
     return _trace(options, compiled, target, child)
 
 
-def _compilation(options: Options, target: object, child: Child | None) -> Compilation:
-    from bpflens.lang.pipeline import Compilation
+def _target(options: Options) -> HostTarget:
+    from bpflens.session.host import HostTarget
 
-    name, text = _script(options)
+    return HostTarget(
+        pid=options.pid,
+        include_dirs=options.include_dirs,
+        without=options.no_features,
+        traceable_functions=options.traceable_functions,
+    )
+
+
+def _compilation(options: Options, target: HostTarget, child: Child | None) -> Compilation:
+    from bpflens.lang.pipeline import Compilation
+    from bpflens.trace.script import read_import, read_script
+
+    name, text = read_script(options)
     environment = {k: v for k, v in os.environ.items() if k.startswith("BPFTRACE_")}
     return Compilation(
         text,
-        target,  # type: ignore[arg-type]
+        target,
         name=name,
         params=options.params,
         options={
@@ -95,42 +153,65 @@ def _compilation(options: Options, target: object, child: Child | None) -> Compi
             "unsafe": options.unsafe,
             "compat": _compat(options),
             "environment": environment,
+            "named": options.named,
+            "read_import": read_import,
+            "include_files": options.include_files,
+            "probe_errors": options.probe_errors,
+            "mode": options.mode,
+            "probe_filter": options.probe_filter,
+            "pid_namespace": _pid_namespace(),
         },
     )
+
+
+def _pid_namespace() -> tuple[int, int] | None:
+    # Device and inode of the namespace whose numbers processes have for us, unless it is the first.
+    try:
+        found = os.stat("/proc/self/ns/pid")
+    except OSError:
+        return None
+    return None if found.st_ino == _FIRST_PID_NAMESPACE else (found.st_dev, found.st_ino)
+
+
+def _check_named(options: Options, compilation: Compilation) -> int | None:
+    # Options behind "--" that the script does not ask for; "--help" shows those it does.
+    if not options.named:
+        return None
+    from bpflens.lang.named_option import Option, unknown, usage
+
+    known = compilation.context.options.get("named_options")
+    assert isinstance(known, dict)
+    asked: dict[str, Option] = known
+    wrong = unknown(asked, options.named)
+    if "help" in wrong:
+        sys.stdout.write(f"Named parameters of the script:\n{usage(asked)}")
+        return 0
+    for name in wrong:
+        sys.stderr.write(f"ERROR: unexpected program command line options: --{name}\n")
+    if wrong:
+        names = ", ".join(f"--{name}" for name in asked) or "none"
+        sys.stderr.write(f"HINT: expected program options: {names}\n")
+        return 1
+    return None
 
 
 def _compat(options: Options) -> str:
     return options.compat or os.environ.get("BPFLENS_COMPAT", "")
 
 
-def _script(options: Options) -> tuple[str, str]:
-    if options.program is not None:
-        return "stdin", options.program
-    if options.file == "-":
-        data = sys.stdin.buffer.read()
-        return "stdin", data.decode("utf-8", "surrogateescape")
-    try:
-        with open(options.file, "rb") as file:
-            return options.file, file.read().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise CompileErrorForFile(options.file, error) from None
+def _trace(
+    options: Options, compiled: CompiledProgram, target: HostTarget, child: Child | None
+) -> int:
+    if options.mode in ("test", "bench"):
+        from bpflens.trace.test_run import run_all
 
-
-class CompileErrorForFile(CompileError):
-    """A script that cannot be read."""
-
-    def __init__(self, path: str, error: OSError) -> None:
-        super().__init__([])
-        self.rendered = f"ERROR: failed to open file '{path}': {error.strerror}\n"
-
-
-def _trace(options: Options, compiled: CompiledProgram, target: object, child: Child | None) -> int:
+        return run_all(options, compiled, target, _compat(options))
     from bpflens.trace.run import run
 
-    try:
-        return run(options, compiled, target, _compat(options), child)  # type: ignore[arg-type]
-    except Error as error:
-        sys.stderr.write(f"ERROR: {error}\n")
-        for hint in getattr(error, "hints", ()):
-            sys.stderr.write(f"HINT: {hint}\n")
-        return _RUN_FAILURE
+    return run(options, compiled, target, _compat(options), child)
+
+
+def _complain(error: Error) -> None:
+    sys.stderr.write(f"ERROR: {error}\n")
+    for hint in getattr(error, "hints", ()):
+        sys.stderr.write(f"HINT: {hint}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from bpflens.errors import UsageError
 from bpflens.session.output import Output
 from bpflens.session.resolver import SystemResolver
 from bpflens.session.session import Session
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bpflens.trace.child import Child
     from bpflens.trace.options import Options
 
-__all__ = ["run"]
+__all__ = ["open_output", "renderer_for", "run"]
 
 _NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 # bpftrace's own status for a run that could not write its results.
@@ -36,21 +37,22 @@ def run(
     child: Child | None,
 ) -> int:
     """Load, attach, follow and finish; return the exit status."""
-    output = _output(options)
+    output = open_output(options)
     session: Session | None = None
 
     def stack_map(limit: int) -> Map | None:
         return session.stack_map(limit) if session is not None else None
 
     resolver = SystemResolver(target, stack_map, compiled.strings)
-    renderer = _renderer(options, compiled, resolver, compat)
+    renderer = renderer_for(options, compiled, resolver, compat)
     session = Session(
         compiled,
         renderer,
         output,
-        pid=options.pid or (child.pid if child else 0),
+        pid=options.pid,
         alive=_watcher(options, child),
         run_command=_system,
+        without=options.no_features,
     )
     with session, _Signals(session) as signals:
         status = _run(options, session, child, compat, signals.fd)
@@ -64,43 +66,83 @@ def run(
 def _run(
     options: Options, session: Session, child: Child | None, compat: str, signal_fd: int
 ) -> int:
+    if not session.program.probes:
+        return _nothing_to_do(options, session)
     session.load()
+    if not session.program.probes:
+        return _nothing_to_do(options, session)
+    if options.verbose:
+        session.describe()
     session.poller.watch(signal_fd)
-    if options.dry_run:
-        return 0
-    if not options.quiet:
-        shown = session.renderer.attached(len(session.program.probes))
-        if options.format == "json" or compat == "0.17":
-            session.output.write(shown)
-            session.output.flush()
-        else:
-            session.output.message_bytes(shown)
+    early = compat != "0.26"
+    if early:
+        _announce(options, session, compat)
     session.begin()
     if not session.stopping:
         session.attach()
+        if not early:
+            _announce(options, session, compat)
+        if options.dry_run:
+            return 0
         if child is not None:
             child.release()
-        if os.environ.get(_NOTIFY):
-            session.output.write(_NOTIFY.encode() + b"\n")
-            session.output.flush()
-        if any(probe.kind not in ("begin", "end") for probe in session.program.probes):
-            session.follow()
-    elif os.environ.get(_NOTIFY):
-        session.output.write(_NOTIFY.encode() + b"\n")
+        _notify(session)
+        _follow(session)
+    else:
+        if not early:
+            _announce(options, session, compat)
+        _notify(session)
     session.finish()
     return session.exit_code or 0
 
 
-def _output(options: Options) -> Output:
+def _nothing_to_do(options: Options, session: Session) -> int:
+    if not options.quiet:
+        session.output.write(b"No probes to attach\n")
+    return 1
+
+
+def _announce(options: Options, session: Session, compat: str) -> None:
+    if options.quiet:
+        return
+    shown = session.renderer.attached(len(session.program.probes))
+    if options.format == "json" or compat == "0.17":
+        session.output.write(shown)
+        session.output.flush()
+    else:
+        session.output.message_bytes(shown)
+
+
+def _notify(session: Session) -> None:
+    if os.environ.get(_NOTIFY):
+        session.output.write(_NOTIFY.encode() + b"\n")
+        session.output.flush()
+
+
+def _follow(session: Session) -> None:
+    kinds = {probe.kind for probe in session.program.probes}
+    if "iter" in kinds:
+        session.iterate()
+    elif kinds - {"begin", "end"}:
+        session.follow()
+
+
+def open_output(options: Options) -> Output:
+    """Return where the results go: standard output, or the file of ``-o``."""
     if not options.output:
         return Output(1, mode=options.buffering)
-    fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        why = error.strerror
+        raise UsageError(f"Failed to open output file: '{options.output}': {why}") from None
     return Output(fd, mode=options.buffering)
 
 
-def _renderer(
+def renderer_for(
     options: Options, compiled: CompiledProgram, resolver: SystemResolver, compat: str
 ) -> TextRenderer:
+    """Return what turns results into text or JSON, as ``-f`` says."""
     if options.format == "json":
         from bpflens.render.json import JsonRenderer
 
@@ -117,7 +159,10 @@ def _system(command: bytes) -> bytes:
 
 
 class _Signals:
-    """SIGINT and SIGTERM end the run in good order; the loop is woken through a pipe."""
+    """SIGINT and SIGTERM end the run in good order, SIGUSR1 runs the ``self:signal`` probes.
+
+    The loop is woken through a pipe.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -127,6 +172,8 @@ class _Signals:
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._old[number] = signal.signal(number, self._stop)
+        if any(probe.kind == "self" for probe in self._session.program.probes):
+            self._old[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._fire)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         return self
 
@@ -135,6 +182,9 @@ class _Signals:
             # Asked twice: leave without waiting for what cannot be written or read.
             os._exit(128 + number)
         self._session.stop_requested = True
+
+    def _fire(self, number: int, frame: object) -> None:
+        self._session.signalled += 1
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(-1)

@@ -6,6 +6,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bpflens.lang.analyse.state import TypedProgram
     from bpflens.lang.context import Context
     from bpflens.lang.nodes import Program
@@ -15,27 +17,34 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 
-def show(compilation: Compilation, stage: str) -> int:
-    """Print one stage, or all of them; nothing is loaded."""
-    wanted = ("ast", "types", "ir", "asm") if stage == "all" else (stage,)
+# Names that the reference has for stages, and what comes nearest here.
+_OTHER_NAMES = {"codegen": "ir", "codegen-opt": "ir", "dis": "asm", "libbpf": "asm", "parse": "ast"}
+
+
+def show(compilation: Compilation, stages: Sequence[str]) -> int:
+    """Print one stage, or several; nothing is loaded."""
+    wanted = {_OTHER_NAMES.get(stage, stage) for stage in stages}
+    if "all" in wanted:
+        wanted = {"ast", "types", "ir", "asm"}
+    titled = len(wanted) > 1
     tree = compilation.parse()
     if "ast" in wanted:
-        _section(stage, "AST", _ast(tree))
-    if wanted == ("ast",):
+        _section(titled, "AST", _ast(tree))
+    if wanted == {"ast"}:
         return 0
     typed = compilation.analyse(tree, compilation.expand(tree))
     if "types" in wanted:
-        _section(stage, "Types", _types(typed))
+        _section(titled, "Types", _types(typed))
     if "ir" in wanted:
-        _section(stage, "IR", _ir(typed, compilation.context))
+        _section(titled, "IR", _ir(typed, compilation.context))
     if "asm" in wanted:
-        _section(stage, "Instructions", _asm(compilation.lower(typed)))
+        _section(titled, "Instructions", _asm(compilation.lower(typed)))
     return 0
 
 
-def _section(stage: str, title: str, text: str) -> None:
-    head = f"{title}\n{'-' * len(title)}\n" if stage == "all" else ""
-    sys.stdout.write(f"{head}{text.rstrip()}\n" + ("\n" if stage == "all" else ""))
+def _section(titled: bool, title: str, text: str) -> None:
+    head = f"{title}\n{'-' * len(title)}\n" if titled else ""
+    sys.stdout.write(f"{head}{text.rstrip()}\n" + ("\n" if titled else ""))
 
 
 def _ast(tree: Program) -> str:

@@ -25,15 +25,6 @@ __all__ = ["expand"]
 _TYPED = frozenset(("tracepoint", "rawtracepoint", "fentry", "fexit", "iter"))
 
 
-# Kinds whose many matches one link of the kernel can carry: the feature that it takes.
-_MULTI = {
-    "kprobe": "kprobe_multi",
-    "kretprobe": "kprobe_multi",
-    "uprobe": "uprobe_multi",
-    "uretprobe": "uprobe_multi",
-}
-# With "-p" or not, these are not attached by patterns that meet nothing else.
-_BY_HAND = frozenset(("begin", "end", "self", "test", "bench"))
 _WARN_HINT = "If this is expected, set the 'missing_probes' config variable to 'warn'."
 
 
@@ -85,13 +76,15 @@ def _expand_point(
             _complain(spec, context)
         return
     typed = spec.kind in _TYPED and bool(uses & {"args", "retval"})
-    apart = len(matches) > 1 and (typed or "probe" in uses)
+    apart = len(matches) > 1 and (typed or _by_place(spec.kind, uses))
     if spec.kind == "tracepoint" and len(matches) > 1:
         from bpflens.lang.analyse.syscall_group import split
 
-        grouped, matches = split(matches, context, uses)
-        for group in grouped:
-            group.install(probe, point, variants, context)
+        shared, matches = split(probe, matches, context, uses)
+        for calls in shared:
+            variant = Variant(probe, point, spec.kind, calls.matches, len(variants))
+            variant.syscalls, variant.args = calls, calls.args
+            variants.append(variant)
         if not matches:
             return
     groups = [[match] for match in matches] if apart else [matches]
@@ -119,6 +112,13 @@ def _within_limit(count: int, spec: AttachPointSpec, context: Context) -> bool:
     return False
 
 
+def _by_place(kind: str, uses: set[str]) -> bool:
+    """Whether the code of a block depends on which of its matches was hit."""
+    if "probe" in uses or (kind in ("uprobe", "uretprobe", "usdt") and "uaddr" in uses):
+        return True
+    return kind == "usdt" and any(name[:3] == "arg" and name[3:].isdigit() for name in uses)
+
+
 def _names_used(probe: n.Probe) -> set[str]:
     return {node.name for node in n.walk(probe) if isinstance(node, (n.Identifier, n.Call))}
 
@@ -135,7 +135,7 @@ def _check_iterators(variants: list[Variant], context: Context) -> None:
 
 def _of_mode(variants: list[Variant], mode: str, context: Context) -> list[Variant]:
     # test: and bench: probes run in their own modes only, where other probes do not.
-    kept = []
+    kept: list[Variant] = []
     wanted = str(context.options.get("probe_filter") or "")
     fits = _filter(wanted) if wanted else None
     for variant in variants:
@@ -229,10 +229,10 @@ def _user_functions(spec: AttachPointSpec, context: Context) -> list[Match] | No
     if "source_file" in spec.options:
         return [Match(spec.full_name(path=files[0]), {**spec.options, "path": files[0]})]
     if "address" in spec.options:
-        return [Match(spec.full_name(path=p), {**spec.options, "path": p}) for p in files]
+        return [Match(spec.full_name(path=_shown(spec, p)), {**spec.options, "path": p}) for p in files]
     found = [
         Match(
-            spec.full_name(path=p, symbol=s),
+            spec.full_name(path=_shown(spec, p), symbol=s),
             {**spec.options, "path": p, "symbol": s},
         )
         for p, s in context.target.user_functions(path, symbol)
@@ -275,10 +275,22 @@ def _usdt(spec: AttachPointSpec, context: Context) -> list[Match] | None:
         _no_file(spec, context)
         return None
     found = context.target.usdt_probes(path, spec.get("provider") or "*", spec.get("probe"))
-    return [
-        Match(spec.full_name(path=p, provider=v, probe=x), {"path": p, "provider": v, "probe": x})
-        for p, v, x in found
-    ]
+    matches = []
+    for path, provider, probe in found:
+        options: dict[str, object] = {"path": path, "provider": provider, "probe": probe}
+        operands = list(context.target.usdt_operands(path, provider, probe))
+        options["operands"] = operands
+        if len(set(operands)) > 1:
+            options["cookies"] = list(range(len(operands)))
+        shown = spec.full_name(path=_shown(spec, path), provider=provider, probe=probe)
+        matches.append(Match(shown, options))
+    return matches
+
+
+def _shown(spec: AttachPointSpec, path: str) -> str:
+    """Return a file's name as the probe's name has it: as it was written, if it was."""
+    written = spec.get("path")
+    return path if not written or has_wildcard(written) else written
 
 
 def _complain(spec: AttachPointSpec, context: Context) -> None:
@@ -379,6 +391,9 @@ def _words(tag: str, params: list[tuple[str, Type]]) -> Pointer:
         # Pointers to structs that the verifier knows may be followed by plain loads.
         if isinstance(kind, Pointer) and isinstance(kind.target, Struct):
             kind = Pointer(kind.target, kind.space, trusted=True)
+        elif isinstance(kind, Pointer):
+            # ``char *`` may be user memory: few kernels mark that in BTF. The address tells.
+            kind = Pointer(kind.target)
         fields.append(FieldInfo(name, kind, i * 8))
     return Pointer(Struct(tag, len(params) * 8, lambda: fields), "ctx")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bpflens.lang import nodes as n
+    from bpflens.lang.analyse.syscall_group import SyscallGroup
 
 __all__ = ["MapState", "Match", "TypedProgram", "VariableInfo", "Variant", "unify", "widen"]
 
@@ -51,7 +52,7 @@ class MapState:
     """One map of the script. ``keyed`` is None until the first use tells."""
 
     __slots__ = (
-        "flexible", "key", "keyed", "max_entries", "name", "node", "read", "value", "map_type",
+        "flexible", "key", "keyed", "max_entries", "name", "node", "used", "value", "map_type",
     )  # fmt: skip
 
     def __init__(self, name: str, node: n.Node) -> None:
@@ -63,7 +64,7 @@ class MapState:
         self.flexible = False
         self.map_type = ""
         self.max_entries = 0
-        self.read = False
+        self.used = False
 
 
 class Match:
@@ -87,7 +88,7 @@ class Variant:
 
     __slots__ = (
         "args", "index", "kind", "matches", "params", "point", "probe", "result", "stands_for",
-        "types", "variables",
+        "syscalls", "types", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +100,7 @@ class Variant:
         self.matches = list(matches)
         self.index = index
         self.args: Pointer | None = None
+        self.syscalls: SyscallGroup | None = None
         self.params: list[tuple[str, Type]] = []
         self.result: Type | None = None
         self.types: dict[n.Node, Type] = {}
@@ -139,6 +141,8 @@ def unify(current: Type, new: Type) -> Type | None:
         return widen(promote(current, new))
     if isinstance(current, String) and isinstance(new, String):
         return current if current.size >= new.size else new
+    if isinstance(current, Record) and isinstance(new, Record):
+        return _unify_records(current, new)
     if isinstance(current, Tuple) and isinstance(new, Tuple):
         return _unify_tuples(current, new)
     if isinstance(current, Pointer) and isinstance(new, Pointer):
@@ -159,10 +163,20 @@ def _unify_tuples(current: Tuple, new: Tuple) -> Type | None:
     if any(item is None for item in items):
         return None
     whole = [item for item in items if item is not None]
-    if isinstance(current, Record):
-        assert isinstance(new, Record)
-        return Record(current.names, whole) if current.names == new.names else None
     return Tuple(whole)
+
+
+def _unify_records(current: Record, new: Record) -> Type | None:
+    # The order of fields is that of the first record; another order means the same.
+    if sorted(current.names) != sorted(new.names):
+        return None
+    items = []
+    for name, item in zip(current.names, current.items, strict=True):
+        both = unify(item, new.items[new.names.index(name)])
+        if both is None:
+            return None
+        items.append(both)
+    return Record(current.names, items)
 
 
 def _unify_pointers(current: Pointer, new: Pointer) -> Pointer:

@@ -80,6 +80,8 @@ class FunctionLowering:
         self.guards: list[Closure | IteratorGuard] = []
         # Variables of the current function; those of the functions around it are captured.
         self.variables: dict[VariableInfo, Reg | Ref] = {}
+        # Of a program that serves many system calls: the number of the call at hand.
+        self.call_number: Value = 0
         self._scratch: Reg | None = None
         self._entry = self.b.current
         self._body = self.b.block("body")
@@ -87,9 +89,10 @@ class FunctionLowering:
 
     def run(self) -> Function:
         """Lower the whole probe and return the main function."""
-        from bpflens.lang.lower import statement
+        from bpflens.lang.lower import prologue, statement
 
         self._reserve_variables()
+        prologue.enter(self)
         statement.lower_probe(self, self.variant.probe)
         self._finish_entry()
         return self.fn

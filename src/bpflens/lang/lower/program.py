@@ -54,8 +54,7 @@ def lower(typed: TypedProgram, context: Context) -> CompiledProgram:
         name = _program_name(variant)
         spec = _lower_variant(context, resources, variant, name)
         programs[name] = spec
-        for match in variant.matches:
-            probes.append(ProbeSchema(variant.kind, match.name, name, match.options))
+        probes += _probes(variant, name, spec)
     maps = resources.map_specs()
     if resources.uses_elapsed:
         # The session stores the start of the run here before it attaches anything.
@@ -73,6 +72,20 @@ def lower(typed: TypedProgram, context: Context) -> CompiledProgram:
         name=source.name,
         script=source.text,
     )
+
+
+def _probes(variant: Variant, program: str, spec: ProgramSpec) -> list[ProbeSchema]:
+    found = []
+    for i, match in enumerate(variant.matches):
+        options = dict(match.options)
+        if variant.syscalls is not None:
+            # One attachment serves all of them.
+            event = f"sys_{variant.syscalls.direction}"
+            options = {**options, "attach_kind": "" if i else "tp_btf", "event": event}
+        elif spec.expected_attach_type == bpf.BPF_TRACE_RAW_TP:
+            options["attach_kind"] = "tp_btf"
+        found.append(ProbeSchema(variant.kind, match.name, program, options))
+    return found
 
 
 def _program_name(variant: Variant) -> str:
@@ -93,7 +106,9 @@ def _lower_variant(
     places = {slot: variant.probe.start for slot, _ in emitted.funcs} | dict(emitted.positions)
     lines = [_line(context, slot, position) for slot, position in sorted(places.items())]
     kind, attach_type = _PROGRAM_TYPES[variant.kind]
-    if variant.kind == "rawtracepoint" and variant.args is not None:
+    if variant.syscalls is not None or (
+        variant.kind == "rawtracepoint" and variant.args is not None
+    ):
         # With typed arguments the verifier lets fields be read by plain loads.
         attach_type = bpf.BPF_TRACE_RAW_TP
         kind = bpf.BPF_PROG_TYPE_TRACING
@@ -117,7 +132,9 @@ def _attach_to(variant: Variant, kind: int) -> str:
         return ""
     options = variant.matches[0].options
     if variant.kind == "iter":
-        return f"bpf_iter_{options['iterator']}"
+        return str(options["iterator"])
+    if variant.syscalls is not None:
+        return f"sys_{variant.syscalls.direction}"
     if variant.kind == "rawtracepoint":
         return str(options["event"])
     return str(options["function"])
