@@ -58,11 +58,23 @@ def value_text(
 
 
 class Formatter:
-    """Adds values of BTF types to a template; ``json`` writes to that template."""
+    """Adds values of BTF types to a template; ``json`` writes to that template.
 
-    __slots__ = ("_btf", "_depth", "_json", "_plain", "_template")
+    ``functions`` may say how to print a pointer to the type with a given id (struct_ops keep the
+    ids of programs in pointers to functions).
+    """
 
-    def __init__(self, template: Template, json: Json, btf: Btf, plain: bool) -> None:
+    __slots__ = ("_btf", "_depth", "_functions", "_json", "_plain", "_template")
+
+    def __init__(
+        self,
+        template: Template,
+        json: Json,
+        btf: Btf,
+        plain: bool,
+        functions: Callable[[int], Callable[[int], str] | None] | None = None,
+    ) -> None:
+        self._functions = functions
         self._template = template
         self._json = json
         self._btf = btf
@@ -107,7 +119,8 @@ class Formatter:
         elif isinstance(found, Enum):
             self._enum(found, source, bit >> 3)
         elif isinstance(found, Ptr):
-            self._place(source, bit >> 3, "Q", _pointer if self._plain else None)
+            named = self._functions(found.type_id) if self._functions is not None else None
+            self._place(source, bit >> 3, "Q", named or (_pointer if self._plain else None))
         elif isinstance(found, Datasec):
             self._section(found, source, bit)
         elif isinstance(found, Var):
