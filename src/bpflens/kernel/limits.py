@@ -102,20 +102,21 @@ def _raise_memlock() -> bool:
     return False
 
 
+_config: list[dict[str, str] | None] = []
+
+
 def kernel_config() -> dict[str, str] | None:
     """Return the running kernel's options (``CONFIG_BPF`` → ``"y"``), ``None`` where not known.
 
     Read from /proc/config.gz, else from the configuration files distributions keep in /boot.
     """
-    text = _config_text()
-    if text is None:
-        return None
-    options = {}
-    for line in text.splitlines():
-        if line.startswith("CONFIG_"):
-            name, _, value = line.partition("=")
-            options[name] = value.strip('"')
-    return options
+    if not _config:
+        text = _config_text()
+        lines = text.split("\n") if text is not None else ()
+        pairs = [line.partition("=") for line in lines if line[:7] == "CONFIG_"]
+        options = {name: value.strip('"') for name, _, value in pairs}
+        _config.append(options if text is not None else None)
+    return _config[0]
 
 
 def kernel_option(name: str) -> str | None:

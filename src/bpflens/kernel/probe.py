@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BTF_INT",
+    "NOISY_HELPERS",
     "RETURN_0",
     "RETURN_1",
     "btf_blob",
@@ -188,11 +189,11 @@ _CALL_ONE = struct.Struct("=BBhi")
 _UNKNOWN = ("invalid func ", "unknown func ", "program of this type cannot use helper ")
 
 
-def has_helper(prog_type: int, number: int) -> bool:
-    """Say whether programs of a type may call the helper with this number."""
+def has_helper(prog_type: int, number: int, *, ifindex: int = 0) -> bool:
+    """Say whether programs of a type may call a helper (offloaded to a device: ``ifindex``)."""
     code = _CALL.pack(0x85, 0, 0, number, 0x95, 0, 0, 0)
     try:
-        fd = bpf.prog_load(prog_type, code, log_level=1, **_minimal(prog_type))  # type: ignore[arg-type]
+        fd = bpf.prog_load(prog_type, code, log_level=1, ifindex=ifindex, **_minimal(prog_type))  # type: ignore[arg-type]
     except VerifierError as error:
         return not any(word in line for line in error.log for word in _UNKNOWN)
     except SyscallError as error:
@@ -212,7 +213,7 @@ def helpers_of(prog_type: int, *, noisy: bool = False) -> list[int]:
     if prog_type in _WITH_BTF or not has_prog_type(prog_type):
         # The helpers of tracing programs and the like depend on what they are attached to.
         return []
-    left_out = () if noisy else _NOISY
+    left_out = () if noisy else NOISY_HELPERS
     numbers = [number for number in range(1, len(HELPER_NAMES)) if number not in left_out]
     sure = _by_registers(prog_type, numbers)
     call = _HelperCall(prog_type)
@@ -299,7 +300,10 @@ class _HelperCall:
 _LOAD = struct.Struct("=IIQQIIQII16sII")
 _UNKNOWN_BYTES = tuple(word.encode() for word in _UNKNOWN)
 
-_NOISY = frozenset((u.BPF_FUNC_trace_printk, u.BPF_FUNC_trace_vprintk, u.BPF_FUNC_probe_write_user))
+NOISY_HELPERS = frozenset(
+    (u.BPF_FUNC_trace_printk, u.BPF_FUNC_trace_vprintk, u.BPF_FUNC_probe_write_user)
+)
+"""Helpers whose probing makes the kernel write a line into its log."""
 
 
 # --- map types ----------------------------------------------------------------------------------
