@@ -14,6 +14,8 @@ it is needed.
 The identity should name the kernel build: its build id and what ``uname`` says. Two kernels whose
 BTF cannot be told apart by identity, sizes and samples do not exist in practice.
 
+:func:`load_text` keeps what takes long to print (``vmlinux.h``: half a second) in the same way.
+
 Example::
 
     index = load_index(data, b"6.18.1 #1 SMP ..." + build_id)
@@ -32,17 +34,20 @@ from bpflens.btf.reader import Btf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Callable, Iterable
 
-__all__ = ["directory", "load_index", "read_index", "write_index"]
+__all__ = ["directory", "load_index", "load_text"]
 
 # magic and format number, byte order mark, checksum of what follows the header, number of types
 # with the end mark, of names, of enumerators, length of the identity. The identity and then the
 # four tables follow, the identity padded to 8 bytes.
 _HEADER = struct.Struct("=8sIIIIII")
+_TEXT_HEADER = struct.Struct("=IIQI12x")  # byte order mark, checksum, sizes of text and identity
 _MAGIC = b"bpflens\x01"
 _ORDER = 0x01020304
 
-_SUFFIX = ".btf-index"
+_INDEX = ".btf-index"
+_TEXT = ".btf-text"
 _TEMPORARY = ".btf-new"
 _KEEP = 8  # files of other kernels that may stay
 _SAMPLE = 2048
@@ -68,12 +73,11 @@ def load_index(
     ``None`` means that there is no cache to use: ``Btf`` then makes what it needs. Raises
     :class:`~bpflens.errors.FormatError` if ``data`` is no BTF.
     """
-    where = _default_directory() if directory is None else directory
-    if not where:
-        return None
     full_identity = _full_identity(data, identity)
-    path = os.path.join(where, _file_name(full_identity))
-    found = read_index(path, full_identity)
+    path = _path(directory, full_identity, _INDEX)
+    if not path:
+        return None
+    found = _read_index(path, full_identity)
     if found is not None:
         return found
     target = _Target.create(path)
@@ -87,6 +91,38 @@ def load_index(
         target.abandon()
         raise
     return index
+
+
+def load_text(
+    data: bytes | mmap.mmap,
+    identity: bytes,
+    what: str,
+    make: Callable[[], Iterable[str]],
+    directory: str | None = None,
+) -> memoryview:
+    """Return a text about the BTF in ``data`` as UTF-8, from the cache or made by ``make`` now.
+
+    ``what`` names the text, with the version of the program that makes it.
+    """
+    full_identity = _full_identity(data, identity) + b"\0" + what.encode()
+    path = _path(directory, full_identity, _TEXT)
+    content = _open(path) if path else None
+    if content is not None:
+        order, checksum, size, length = _TEXT_HEADER.unpack_from(content)
+        view = memoryview(content)[_TEXT_HEADER.size :]
+        if (
+            (order, len(view)) == (_ORDER, length + size)
+            and view[:length] == full_identity
+            and crc32(view) == checksum
+        ):
+            return view[length:]
+    text = "".join(make()).encode("utf-8", "surrogateescape")
+    target = _Target.create(path) if path else None
+    if target is not None:
+        body = full_identity + text
+        header = _TEXT_HEADER.pack(_ORDER, crc32(body), len(text), len(full_identity))
+        target.commit(header + body)
+    return memoryview(text)
 
 
 _default_directory = directory
@@ -104,18 +140,25 @@ def _full_identity(data: bytes | mmap.mmap, identity: bytes) -> bytes:
     return struct.pack("=QI", size, checksum) + identity
 
 
-def _file_name(identity: bytes) -> str:
+def _path(where: str | None, identity: bytes, suffix: str) -> str:
     # Two kernels with the same name would only replace each other's files.
-    return f"{crc32(identity):08x}{crc32(identity, 0x5EED):08x}{_SUFFIX}"
+    where = _default_directory() if where is None else where
+    name = f"{crc32(identity):08x}{crc32(identity, 0x5EED):08x}{suffix}"
+    return os.path.join(where, name) if where else ""
 
 
-def read_index(path: str, identity: bytes) -> Index | None:
-    """Return the index in a file if it is whole, ours and of this identity, else ``None``."""
+def _open(path: str) -> mmap.mmap | None:
     try:
         content = _map(path)
     except (OSError, ValueError):
         return None
-    if content is None or len(content) < _HEADER.size:
+    return content if content is not None and len(content) >= _HEADER.size else None
+
+
+def _read_index(path: str, identity: bytes) -> Index | None:
+    # The index in a file if it is whole, ours and of this identity.
+    content = _open(path)
+    if content is None:
         return None
     magic, order, checksum, types, names, values, length = _HEADER.unpack_from(content)
     body = _HEADER.size + length + -length % 8
@@ -165,12 +208,6 @@ def _encode(index: Index, identity: bytes) -> bytes:
     body = b"".join(parts)
     counts = [len(table) for table in tables]
     return _HEADER.pack(_MAGIC, _ORDER, crc32(body), *counts, len(identity)) + body
-
-
-def write_index(path: str, index: Index, identity: bytes) -> bool:
-    """Write a complete index to a file in one step; tell whether that worked."""
-    target = _Target.create(path)
-    return target is not None and target.commit(_encode(index, identity))
 
 
 class _Target:
@@ -228,8 +265,10 @@ def _prune(where: str, keep: str) -> None:
         with os.scandir(where) as entries:
             aged = [(entry.stat(follow_symlinks=False).st_mtime, entry.name) for entry in entries]
         now = max(aged)[0]
-        indexes = sorted(item for item in aged if item[1].endswith(_SUFFIX) and item[1] != keep)
-        stale = [name for _, name in indexes[:-_KEEP]]
+        stale = []
+        for suffix in (_INDEX, _TEXT):
+            found = sorted(item for item in aged if item[1].endswith(suffix) and item[1] != keep)
+            stale += [name for _, name in found[:-_KEEP]]
         stale += [name for when, name in aged if name.endswith(_TEMPORARY) and when < now - 3600]
         for name in stale:
             os.unlink(os.path.join(where, name))

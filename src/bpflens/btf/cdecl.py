@@ -15,6 +15,7 @@ Example::
 
 from __future__ import annotations
 
+from bpflens.btf.clayout import Layout
 from bpflens.btf.index import VLEN_MASK
 from bpflens.errors import FormatError
 from bpflens.uapi.btf import (
@@ -51,6 +52,7 @@ _MODIFIERS = {
     BTF_KIND_RESTRICT: "restrict",
 }
 _DROPPED = (*_MODIFIERS, BTF_KIND_TYPE_TAG)
+_NAMED = frozenset((*_STRUCTS, *_ENUMS, *_NUMBERS, BTF_KIND_FWD, BTF_KIND_TYPEDEF))
 _LINKS = (BTF_KIND_PTR, BTF_KIND_FUNC_PROTO, BTF_KIND_TYPE_TAG, *_MODIFIERS)
 
 # GCC's own names for the element types of Arm SIMD vectors, which no other compiler knows.
@@ -66,14 +68,15 @@ _ALIASES = {
 _MAX_CHAIN = 256
 _MAX_DEPTH = 64
 _MAX_TEXT = 1 << 20
-_MAX_EXTRA = 1 << 16
+_MAX_EXTRA = 1 << 12
 
 
 class Printer:
     """Writes definitions and declarations of the types of one BTF."""
 
-    def __init__(self, flat: Flat) -> None:
+    def __init__(self, flat: Flat, number_names: bool = True) -> None:
         self.out: list[str] = []
+        self._number_names = number_names
         self._flat = flat
         self._words = flat.words
         self._kinds = flat.kinds
@@ -91,9 +94,11 @@ class Printer:
         self._idents: dict[str, int] = {}  # the same for typedefs and enumerators
         self._named: dict[int, tuple[str, str]] = {}
         self._anonymous: dict[int, tuple[str, str]] = {}
-        self._sizes: dict[int, int] = {}
-        self._aligns: dict[int, int] = {}
+        # What a member of a type needs, once known: text before and behind, size in bits.
+        self._places: dict[int, tuple[str, str, int]] = {}
+        self._layout = Layout(flat)
         self._inlined = 0
+        self._left = 64 * flat.count + 100000  # visits; more than any sound BTF needs
 
     def take(self) -> str:
         """Return what has been written since the last call."""
@@ -117,7 +122,7 @@ class Printer:
             only_declared = kind == BTF_KIND_FWD or (
                 kind in _ENUMS and not self._words[p + 1] & VLEN_MASK
             )
-            if name and not only_declared:
+            if name and self._number_names and not only_declared:
                 name = self._count(counts, name)
             self._resolved[id] = name
         return name
@@ -143,6 +148,9 @@ class Printer:
         return f"{before}{name}{behind}"
 
     def _declaration(self, id: int, has_name: bool, level: int) -> tuple[str, str]:
+        simple = self._simple(id, has_name)
+        if simple:
+            return simple
         inlined = self._inlined
         before, links = self._before(id, has_name, level)
         # Parameters come last, and from left to right: they may number names, too.
@@ -154,6 +162,25 @@ class Printer:
         if inlined == self._inlined:
             (self._named if has_name else self._anonymous)[id] = before, behind
         return before, behind
+
+    def _simple(self, id: int, has_name: bool) -> tuple[str, str] | None:
+        # Most types in declarations: something with a name, or a pointer to such.
+        kind, p = self._kinds[id], self._positions[id]
+        is_pointer = kind == BTF_KIND_PTR
+        if is_pointer:
+            id_below = self._words[p + 2]
+            kind, p = self._kinds[id_below], self._positions[id_below]
+        else:
+            id_below = id
+        if kind not in _NAMED or not self._words[p]:
+            return None
+        text = self._terminal(id_below, kind, 0)
+        if is_pointer:
+            found = self._named[id] = self._anonymous[id] = f"{text} *", ""
+            return found
+        self._named[id] = f"{text} ", ""
+        self._anonymous[id] = text, ""
+        return self._named[id] if has_name else self._anonymous[id]
 
     def _before(self, id: int, has_name: bool, level: int) -> tuple[str, list[str | int]]:
         words, kinds, positions = self._words, self._kinds, self._positions
@@ -287,6 +314,10 @@ class Printer:
 
     # -- definitions ------------------------------------------------------------------------------
 
+    def definition(self, id: int) -> str:
+        """Return the definition of a struct, union or enum, without the semicolon."""
+        return self._definition(id, 0)
+
     def _definition(self, id: int, level: int) -> str:
         if self._kinds[id] in _ENUMS:
             return self._enum(id, level)
@@ -309,7 +340,7 @@ class Printer:
         for i in range(p + 3, p + 3 + step * count, step):
             name = names[words[i]]
             number = idents[name] = idents.get(name, 0) + 1
-            if number > 1:
+            if number > 1 and self._number_names:
                 name = f"{name}___{number}"
             value = words[i + 1]
             if is_wide:
@@ -328,147 +359,51 @@ class Printer:
         return "".join(lines)
 
     def _struct(self, id: int, level: int) -> str:
-        words, names, named = self._words, self._names, self._named
+        words, layout, places = self._words, self._layout, self._places
         p = self._positions[id]
         info, size = words[p + 1], words[p + 2]
-        has_bits = info >> 31
         end = p + 3 + 3 * (info & VLEN_MASK)
+        names, types = words[p + 3 : end : 3], words[p + 4 : end : 3]
+        offsets, widths = words[p + 5 : end : 3], (0,) * len(types)
+        if info >> 31:
+            widths = tuple([at >> 24 for at in offsets])
+            offsets = [at & 0xFFFFFF for at in offsets]
         is_struct = self._kinds[id] == BTF_KIND_STRUCT
-        packed = is_struct and self._is_packed(p)
+        packed = is_struct and layout.is_packed(types, offsets, widths, size)
         tabs = "\n" + "\t" * (level + 1)
         lines = [f"{self._tag(id)} {{"]
-        offset = 0
-        in_bits = False
-        for i in range(p + 3, end, 3):
-            type_id, at = words[i + 1], words[i + 2]
-            bits = 0
-            if has_bits:
-                bits, at = at >> 24, at & 0xFFFFFF
-            if at > offset:
-                align = 1 if packed else self._align(type_id)
-                self._pad(lines, tabs, offset, at, align, bool(in_bits and bits))
-            name = names[words[i]]
-            known = named.get(type_id) if name else None
-            if known:
-                text = f"{tabs}{known[0]}{name}{known[1]}"
+        reached = before = 0
+        for name, type_id, at, bits in zip(names, types, offsets, widths, strict=True):
+            if at > reached:
+                align = 1 if packed else layout.align(type_id)
+                layout.pad(lines, tabs, reached, at, align, bool(before and bits))
+            place = places.get(type_id) or self._place(type_id)
+            if place and name:
+                text = f"{tabs}{place[0]}{self._names[name]}{place[1]}"
+                reached = at + place[2]
             else:
-                text = tabs + self.declare(type_id, name, level + 1)
+                text = tabs + self.declare(type_id, self._names[name], level + 1)
+                reached = at + layout.size(type_id) * 8
             if bits:
-                lines.append(f"{text}: {bits};")
-                offset = at + bits
-                in_bits = True
-            else:
-                lines.append(f"{text};")
-                offset = at + self._size(type_id) * 8
-                in_bits = False
-        if is_struct and size * 8 > offset:
-            self._pad(lines, tabs, offset, size * 8, self._align(id), False)
-        lines.append("\n" + "\t" * level + "}" if size or info & VLEN_MASK else "}")
+                text = f"{text}: {bits}"
+                reached = at + bits
+            lines.append(f"{text};")
+            before = bits
+        if is_struct and size * 8 > reached:
+            layout.pad(lines, tabs, reached, size * 8, layout.align(id), False)
+        lines.append("\n" + "\t" * level + "}" if size or types else "}")
         if packed:
             lines.append(" __attribute__((packed))")
         return "".join(lines)
 
-    def _is_packed(self, p: int) -> bool:
-        # Whether the compiler's own alignment would give another layout.
-        words = self._words
-        has_bits = words[p + 1] >> 31
-        widest = 1
-        for i in range(p + 3, p + 3 + 3 * (words[p + 1] & VLEN_MASK), 3):
-            align = self._aligns.get(words[i + 1]) or self._align(words[i + 1])
-            if align > 1:
-                if not (has_bits and words[i + 2] >> 24) and words[i + 2] % (8 * align):
-                    return True
-                if align > widest:
-                    widest = align
-        return bool(words[p + 2] % widest)
-
-    def _pad(
-        self, lines: list[str], tabs: str, offset: int, until: int, align: int, in_bits: bool
-    ) -> None:
-        # Largest types first; natural alignment is left to the compiler where it does the same.
-        pads = (("long", self._pointer_size * 8), ("int", 32), ("short", 16), ("char", 8))
-        name, width, start = "", 0, offset
-        for name, width in pads:  # noqa: B007
-            start = -(-offset // width) * width
-            if start <= until:
-                break
-        if offset < start <= until:
-            natural = -(-offset // (align * 8 or 8)) * (align * 8 or 8)
-            if (
-                in_bits
-                or (start == until and natural != start)
-                or (start != until and until - start <= start - offset)
-            ):
-                lines.append(f"{tabs}{name}: {start - offset if in_bits else 0};")
-            offset = start
-        whole = (until - offset) // width
-        if whole > _MAX_EXTRA:
-            raise FormatError("BTF", f"a gap of {until - offset} bits is too large")
-        lines.extend([f"{tabs}{name}: {width};"] * whole)
-        left = until - offset - whole * width
-        if left:
-            smallest = next(pad for pad in reversed(pads) if pad[1] >= left)
-            lines.append(f"{tabs}{smallest[0]}: {left};")
-
-    # -- sizes ------------------------------------------------------------------------------------
-
-    def _size(self, id: int) -> int:
-        # 0 for what has none, as libbpf counts it here.
-        size = self._sizes.get(id)
-        if size is None:
-            factor, at = 1, id
-            size = 0
-            for _ in range(_MAX_CHAIN):
-                kind, p = self._kinds[at], self._positions[at]
-                if kind in (BTF_KIND_PTR, *_STRUCTS, *_ENUMS, *_NUMBERS):
-                    is_pointer = kind == BTF_KIND_PTR
-                    size = factor * (self._pointer_size if is_pointer else self._words[p + 2])
-                    break
-                if kind == BTF_KIND_ARRAY:
-                    factor *= self._words[p + 5]
-                    at = self._words[p + 3]
-                elif kind == BTF_KIND_TYPEDEF or kind in _DROPPED:
-                    at = self._words[p + 2]
-                else:
-                    break
-            self._sizes[id] = size
-        return size
-
-    def _align(self, id: int, depth: int = 0) -> int:
-        # btf__align_of(): 1 for what must have been packed, 0 for what has no alignment.
-        align = self._aligns.get(id)
-        if align is not None:
-            return align
-        if depth > _MAX_CHAIN:
-            raise FormatError("BTF", f"types are nested too deep at type {id}")
-        kind, p = self._kinds[id], self._positions[id]
-        if kind in _NUMBERS or kind in _ENUMS:
-            align = min(self._pointer_size, self._words[p + 2])
-        elif kind == BTF_KIND_PTR:
-            align = self._pointer_size
-        elif kind == BTF_KIND_TYPEDEF or kind in _DROPPED:
-            align = self._align(self._words[p + 2], depth + 1)
-        elif kind == BTF_KIND_ARRAY:
-            align = self._align(self._words[p + 3], depth + 1)
-        elif kind in _STRUCTS:
-            align = self._struct_align(p, depth)
-        else:
-            align = 0
-        self._aligns[id] = align
-        return align
-
-    def _struct_align(self, p: int, depth: int) -> int:
-        words = self._words
-        has_bits = words[p + 1] >> 31
-        widest = 1
-        for i in range(p + 3, p + 3 + 3 * (words[p + 1] & VLEN_MASK), 3):
-            align = self._align(words[i + 1], depth + 1)
-            if not align:
-                return 0
-            if not (has_bits and words[i + 2] >> 24) and words[i + 2] % (8 * align):
-                return 1
-            widest = max(widest, align)
-        return 1 if words[p + 2] % widest else widest
+    def _place(self, type_id: int) -> tuple[str, str, int] | None:
+        # What a member needs if its declaration is the same everywhere: text before and behind its
+        # name, and its size in bits.
+        known = self._named.get(type_id) or self._simple(type_id, True)
+        if not known:
+            return None
+        place = self._places[type_id] = known[0], known[1], self._layout.size(type_id) * 8
+        return place
 
     # -- what is written when ---------------------------------------------------------------------
 
@@ -523,7 +458,8 @@ class Printer:
         # visit would write nothing.
         if self._quiet[id]:
             return True
-        if depth > _MAX_CHAIN:
+        self._left -= 1
+        if depth > _MAX_CHAIN or self._left < 0:
             raise FormatError("BTF", f"types are nested too deep at type {id}")
         kind, p = self._kinds[id], self._positions[id]
         if self._busy[id] & 1:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from bpflens.btf.reader import Btf
 
-__all__ = ["dump", "type_declaration"]
+__all__ = ["Declarer", "dump", "type_declaration"]
 
 _PROLOGUE = """\
 #ifndef __VMLINUX_H__
@@ -110,11 +110,32 @@ def type_declaration(btf: Btf, id: int, name: str = "") -> str:
     """Return the declaration of a thing called ``name`` of the type ``id`` (or just the type).
 
     Structs, unions and enums with a name stand by their name, those without by their members.
+    For many declarations use one :class:`Declarer`.
     """
-    try:
-        return Printer(Flat(btf, bulk=False)).declare(id, name, 0)
-    except (IndexError, RecursionError):
-        raise FormatError("BTF", f"the type {id} is damaged") from None
+    return Declarer(btf).declare(id, name)
+
+
+class Declarer:
+    """Makes declarations of the types of one BTF."""
+
+    __slots__ = ("_printer",)
+
+    def __init__(self, btf: Btf) -> None:
+        self._printer = Printer(Flat(btf, bulk=False), number_names=False)
+
+    def declare(self, id: int, name: str = "") -> str:
+        """Return the declaration of ``name`` (may be empty) as of type ``id``."""
+        try:
+            return self._printer.declare(id, name, 0)
+        except (IndexError, RecursionError):
+            raise FormatError("BTF", f"the type {id} is damaged") from None
+
+    def define(self, id: int) -> str:
+        """Return the definition of the struct, union or enum ``id``, alone."""
+        try:
+            return self._printer.definition(id) + ";"
+        except (IndexError, RecursionError):
+            raise FormatError("BTF", f"the type {id} is damaged") from None
 
 
 def _checked(flat: Flat, roots: Iterable[int]) -> Iterator[int]:
@@ -128,15 +149,13 @@ def _kfuncs(flat: Flat, printer: Printer) -> str:
     # Functions with the tag bpf_kfunc, sorted by name.
     words, names, positions = flat.words, flat.names, flat.positions
     tagged: dict[str, list[int]] = {"bpf_kfunc": [], "bpf_fastcall": []}
-    id = flat.kinds.find(BTF_KIND_DECL_TAG)
-    while id >= 0:
+    for id in flat.by_kind[BTF_KIND_DECL_TAG]:
         p = positions[id]
         target = words[p + 2]
         if words[p + 3] == _ALL_BITS and flat.kinds[target] == BTF_KIND_FUNC:
             found = tagged.get(names[words[p]])
             if found is not None:
                 found.append(target)
-        id = flat.kinds.find(BTF_KIND_DECL_TAG, id + 1)
     fast = set(tagged["bpf_fastcall"])
     lines = ["\n/* BPF kfuncs */\n#ifndef BPF_NO_KFUNC_PROTOTYPES\n"]
     for func in sorted(tagged["bpf_kfunc"], key=lambda id: names[words[positions[id]]]):

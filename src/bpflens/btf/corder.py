@@ -13,6 +13,7 @@ Example::
 
 from __future__ import annotations
 
+from bpflens.btf.flat import Flat
 from bpflens.btf.index import VLEN_MASK
 from bpflens.errors import FormatError
 from bpflens.uapi.btf import (
@@ -41,8 +42,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bpflens.btf.flat import Flat
-
 __all__ = ["Order", "sorted_ids"]
 
 _MODIFIERS = (BTF_KIND_CONST, BTF_KIND_VOLATILE, BTF_KIND_RESTRICT, BTF_KIND_TYPE_TAG)
@@ -50,6 +49,8 @@ _STRUCTS = (BTF_KIND_STRUCT, BTF_KIND_UNION)
 _ENUMS = (BTF_KIND_ENUM, BTF_KIND_ENUM64)
 # Kinds that have no C definition of their own.
 _SILENT = (BTF_KIND_FUNC, BTF_KIND_VAR, BTF_KIND_DATASEC, BTF_KIND_DECL_TAG)
+# Kinds that refer to one other type, of which they are a form.
+_CHAIN = (BTF_KIND_PTR, BTF_KIND_TYPEDEF, *_MODIFIERS)
 _MAX_DEPTH = 256
 _U64 = (1 << 64) - 1
 
@@ -57,7 +58,7 @@ _U64 = (1 << 64) - 1
 class Order:
     """Remembers what has been ordered already."""
 
-    __slots__ = ("_busy", "_done", "_flat", "_queue", "_referenced")
+    __slots__ = ("_busy", "_done", "_flat", "_left", "_queue", "_referenced")
 
     def __init__(self, flat: Flat) -> None:
         self._flat = flat
@@ -65,7 +66,9 @@ class Order:
         self._done[0] = 1
         self._busy = bytearray(flat.count)
         self._queue: list[int] = []
-        self._referenced: bytearray | None = None
+        self._referenced: set[int] | None = None
+        # Prototypes are visited again and again; in a damaged BTF without end.
+        self._left = 16 * flat.count + 10000
 
     def needed(self, id: int) -> list[int]:
         """Return the ids whose definitions must be written for ``id``, those not asked before."""
@@ -140,6 +143,9 @@ class Order:
 
     def _order_prototype(self, position: int, through_pointer: bool, depth: int) -> bool:
         words = self._flat.words
+        self._left -= 1
+        if not self._left:
+            raise FormatError("BTF", "prototypes refer to each other without end")
         end = position + 3 + 2 * (words[position + 1] & VLEN_MASK)
         strong = self._order(words[position + 2], through_pointer, depth + 1)
         for param in words[position + 4 : end : 2]:
@@ -150,35 +156,30 @@ class Order:
         # An anonymous enum that nothing refers to holds constants; any other is part of a type.
         if self._referenced is None:
             self._referenced = _referenced_ids(self._flat)
-        return bool(self._referenced[id])
+        return id in self._referenced
 
 
-# Kinds whose third word is the id of a type.
-_REFERENCES = (
-    BTF_KIND_PTR,
-    BTF_KIND_TYPEDEF,
-    BTF_KIND_FUNC,
-    BTF_KIND_FUNC_PROTO,
-    BTF_KIND_VAR,
-    BTF_KIND_DECL_TAG,
-    *_MODIFIERS,
-)
-
-
-def _referenced_ids(flat: Flat) -> bytearray:
-    words, positions = flat.words, flat.positions
-    found = bytearray(flat.count)
-    for id, kind in enumerate(flat.kinds):
-        p = positions[id]
-        if kind in _REFERENCES:
-            found[words[p + 2]] = 1
-        if kind in _STRUCTS or kind == BTF_KIND_FUNC_PROTO:
-            step = 2 if kind == BTF_KIND_FUNC_PROTO else 3
-            for other in words[p + 4 : p + 3 + step * (words[p + 1] & VLEN_MASK) : step]:
-                found[other] = 1
-        elif kind == BTF_KIND_ARRAY:
-            found[words[p + 3]] = found[words[p + 4]] = 1
+def _referenced_ids(flat: Flat) -> set[int]:
+    # Functions refer to prototypes only, so that they need not be looked at.
+    words, positions, by_kind = flat.words, flat.positions, _by_kind(flat)
+    found: set[int] = set()
+    add = found.update
+    for kind in (*_CHAIN, BTF_KIND_FUNC_PROTO, BTF_KIND_VAR, BTF_KIND_DECL_TAG):
+        add([words[positions[id] + 2] for id in by_kind[kind]])
+    for id in by_kind[BTF_KIND_ARRAY]:
+        add(words[positions[id] + 3 : positions[id] + 5])
+    for kind, step in ((BTF_KIND_STRUCT, 3), (BTF_KIND_UNION, 3), (BTF_KIND_FUNC_PROTO, 2)):
+        for id in by_kind[kind]:
+            p = positions[id]
+            add(words[p + 4 : p + 3 + step * (words[p + 1] & VLEN_MASK) : step])
     return found
+
+
+def _by_kind(flat: Flat) -> list[list[int]]:
+    # A dump of some types has no tables; it gets here only if an anonymous enum is among them.
+    if not any(flat.by_kind):
+        flat.by_kind = Flat(flat.btf).by_kind
+    return flat.by_kind
 
 
 # -- bpftool's sorting -----------------------------------------------------------------------------
@@ -193,7 +194,6 @@ _RANKS = {
     BTF_KIND_FUNC_PROTO: 4,
 }
 _LAST = 10
-_CHAIN = (BTF_KIND_PTR, BTF_KIND_TYPEDEF, *_MODIFIERS)
 
 
 def sorted_ids(flat: Flat, order: Order) -> Iterator[int]:
@@ -201,38 +201,43 @@ def sorted_ids(flat: Flat, order: Order) -> Iterator[int]:
 
     Integers, functions and variables are left out from the start: they define nothing.
     """
-    first, rest = _split_by_rank(flat)
+    first, late = _named(flat)
     first.sort()
     yield from _by_hash(flat, first)
     # What is left defines something only if it leads to a typedef or forward declaration that
     # nothing before has led to. Only those need sorting, and most kernels have few.
-    last = _leading_to_pending(flat, order, rest)
+    late += _by_kind(flat)[BTF_KIND_FWD]
+    last = _leading_to(flat, order, {id for id in late if not order.is_done(id)})
     last.sort()
     yield from _by_hash(flat, last)
 
 
-def _split_by_rank(flat: Flat) -> tuple[list[tuple[int, str, str, int]], list[int]]:
-    words, names, positions, kinds = flat.words, flat.names, flat.positions, flat.kinds
-    first: list[tuple[int, str, str, int]] = []
-    rest: list[int] = []
-    for id, kind in enumerate(kinds):
-        if kind in (BTF_KIND_FUNC, BTF_KIND_INT):
-            continue
+def _key(rank: int, sort_name: str, name: str) -> str:
+    # One string that sorts as the three do: the rank, the name to sort by, the type's own name.
+    return f"{chr(rank)}{sort_name}\0{name}"
+
+
+def _named(flat: Flat) -> tuple[list[tuple[str, int]], list[int]]:
+    # Sort keys of what defines something, and the typedefs that come with the rest.
+    words, names, positions, by_kind = flat.words, flat.names, flat.positions, _by_kind(flat)
+    first: list[tuple[str, int]] = []
+    late: list[int] = []
+    for kind in _STRUCTS:
+        rows = [(names[words[positions[id]]], id) for id in by_kind[kind]]
+        first += [(f"\3{name}\0{name}", id) for name, id in rows if name]
+    for kind in _ENUMS:
+        for id in by_kind[kind]:
+            name = names[words[positions[id]]]
+            first.append((_key(1 if name else 0, _enum_name(flat, id, name), name), id))
+    for id in by_kind[BTF_KIND_TYPEDEF]:
         name = names[words[positions[id]]]
-        if kind in _STRUCTS and name:
-            first.append((3, name, name, id))
-        elif kind in _ENUMS:
-            first.append((1 if name else 0, _enum_name(flat, id, name), name, id))
-        elif kind == BTF_KIND_TYPEDEF and name:
-            end = _end_of_chain(flat, id)
-            rank = _RANKS.get(kinds[end], _LAST)
-            if rank == _LAST:
-                rest.append(id)
-            else:
-                first.append((rank, names[words[positions[end]]], name, id))
+        end = _end_of_chain(flat, id)
+        rank = _RANKS.get(flat.kinds[end], _LAST) if name else _LAST
+        if rank == _LAST:
+            late.append(id)
         else:
-            rest.append(id)
-    return first, rest
+            first.append((_key(rank, names[words[positions[end]]], name), id))
+    return first, late
 
 
 def _enum_name(flat: Flat, id: int, name: str) -> str:
@@ -246,73 +251,77 @@ def _end_of_chain(flat: Flat, id: int) -> int:
     words, positions, kinds = flat.words, flat.positions, flat.kinds
     for _ in range(_MAX_DEPTH):
         kind = kinds[id]
-        if kind in _CHAIN:
+        if kind in _CHAIN or kind == BTF_KIND_DECL_TAG:
             id = words[positions[id] + 2]
         elif kind == BTF_KIND_ARRAY:
             id = words[positions[id] + 3]
-        elif kind == BTF_KIND_DECL_TAG:
-            id = words[positions[id] + 2]
         else:
             return id
     raise FormatError("BTF", f"types are nested too deep at type {id}")
 
 
-def _leading_to_pending(
-    flat: Flat, order: Order, rest: list[int]
-) -> list[tuple[int, str, str, int]]:
-    words, positions, kinds, names = flat.words, flat.positions, flat.kinds, flat.names
-    pending = bytearray(flat.count)
-    for id in rest:
-        if kinds[id] in (BTF_KIND_FWD, BTF_KIND_TYPEDEF) and not order.is_done(id):
-            pending[id] = 1
-    if not any(pending):
+def _leading_to(flat: Flat, order: Order, pending: set[int]) -> list[tuple[str, int]]:
+    if not pending:
         return []
-    chosen: set[int] = {id for id in rest if pending[id]}
-    grown = True
-    while grown:
-        grown = False
-        for id in rest:
-            if pending[id] or kinds[id] in _SILENT:
-                continue
-            p = positions[id]
-            if kinds[id] in _CHAIN:
-                leads = pending[words[p + 2]]
-            elif kinds[id] == BTF_KIND_ARRAY:
-                leads = pending[words[p + 3]]
-            elif kinds[id] == BTF_KIND_FUNC_PROTO:
-                params = words[p + 4 : p + 3 + 2 * (words[p + 1] & VLEN_MASK) : 2]
-                leads = pending[words[p + 2]] or any(map(pending.__getitem__, params))
-            elif kinds[id] in _STRUCTS:
-                members = words[p + 4 : p + 3 + 3 * (words[p + 1] & VLEN_MASK) : 3]
-                leads = any(map(pending.__getitem__, members))
-            else:
-                continue
-            if leads:
-                pending[id] = 1
-                chosen.add(id)
-                grown = True
-    found = []
-    for id in chosen:
+    words, positions, kinds = flat.words, flat.positions, flat.kinds
+    found: list[tuple[str, int]] = []
+    for id in _users(flat, order, pending):
         end = _end_of_chain(flat, id)
-        found.append((_LAST, names[words[positions[end]]], names[words[positions[id]]], id))
+        name = flat.names[words[positions[id]]]
+        # Only these look through to what they refer to.
+        through = kinds[id] in _CHAIN or kinds[id] == BTF_KIND_ARRAY
+        sort_name = flat.names[words[positions[end]]] if through else name
+        found.append((_key(_LAST, sort_name, name), id))
     return found
 
 
-def _by_hash(flat: Flat, rows: list[tuple[int, str, str, int]]) -> Iterator[int]:
+def _users(flat: Flat, order: Order, pending: set[int]) -> set[int]:
+    # ``pending`` and whatever leads to it, over any number of steps.
+    words, positions, by_kind, is_done = flat.words, flat.positions, _by_kind(flat), order.is_done
+    forms: dict[int, list[int]] = {}
+    for kind in (*_CHAIN, BTF_KIND_ARRAY):
+        at = 3 if kind == BTF_KIND_ARRAY else 2
+        for id in by_kind[kind]:
+            if not is_done(id):
+                forms.setdefault(words[positions[id] + at], []).append(id)
+    # Prototypes use what they return and their parameters: every other word from the third on.
+    many = [(2, 2, id) for id in by_kind[BTF_KIND_FUNC_PROTO]]
+    many += [(4, 3, id) for kind in _STRUCTS for id in by_kind[kind] if not is_done(id)]
+    chosen = set(pending)
+    fresh = pending
+    while fresh:
+        more = fresh
+        while more:
+            more = {user for id in more for user in forms.get(id, ())} - chosen
+            chosen |= more
+            fresh |= more
+        found = set()
+        for first, step, id in many:
+            p = positions[id]
+            end = p + 3 + step * (words[p + 1] & VLEN_MASK)
+            if not fresh.isdisjoint(words[p + first : end : step]):
+                found.add(id)
+        fresh = found - chosen
+        chosen |= fresh
+    return chosen
+
+
+def _by_hash(flat: Flat, rows: list[tuple[str, int]]) -> Iterator[int]:
     # Rows that are equal but for their ids (types of one name) are ordered by what they consist
     # of, so that the result does not depend on the ids.
+    rows.append(("end", 0))
     i = 0
-    while i < len(rows):
-        key = rows[i][:3]
-        end = i + 1
-        while end < len(rows) and rows[end][:3] == key:
-            end += 1
-        if end - i == 1:
-            yield rows[i][3]
-        else:
-            ids = [row[3] for row in rows[i:end]]
-            yield from sorted(ids, key=lambda id: (_hash(flat, id, True, 0), id))
-        i = end
+    while i < len(rows) - 1:
+        key, id = rows[i]
+        i += 1
+        if rows[i][0] != key:
+            yield id
+            continue
+        ids = [id]
+        while rows[i][0] == key:
+            ids.append(rows[i][1])
+            i += 1
+        yield from sorted(ids, key=lambda id: (_hash(flat, id, True, 0), id))
 
 
 def _hash_name(value: int, flat: Flat, offset: int) -> int:

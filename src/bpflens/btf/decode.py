@@ -188,6 +188,7 @@ class _Plan:
         self.scope: dict[str, object] = {"text": options.text, "error": struct.error}
         self.has_tail = False
         self._leaves: list[_Leaf] = []
+        self._visits = 0
         self._shared: dict[tuple[int, str, int], _Leaf] = {}
         self._bits: _Leaf | None = None
         self._helpers: dict[tuple[str, int], str] = {}
@@ -217,9 +218,12 @@ class _Plan:
         if leaf is None:
             leaf = self._shared[offset, code, count] = _Leaf(offset, code, count, size)
             self._leaves.append(leaf)
-        if len(self._leaves) > _MAX_LEAVES:
-            raise FormatError("BTF", f"{self.title} has too many members")
         return leaf
+
+    def _visit(self, depth: int) -> None:
+        self._visits += 1
+        if depth > _MAX_DEPTH or self._visits > _MAX_LEAVES:
+            raise FormatError("BTF", f"{self.title} has too many members, or nested too deep")
 
     def _place(self) -> list[struct.Struct]:
         formats: list[list[str]] = []
@@ -252,8 +256,7 @@ class _Plan:
 
     def _value(self, id: int, bit: int, depth: int, is_last: bool) -> Parts:
         found = self.btf.resolve(id)
-        if depth > _MAX_DEPTH:
-            raise FormatError("BTF", f"{self.title} is nested too deep")
+        self._visit(depth)
         if isinstance(found, Var):
             return self._value(found.type_id, bit, depth + 1, is_last)
         if isinstance(found, Int) and (bit % 8 or found.bits != found.size * 8 or found.bit_offset):
@@ -344,8 +347,7 @@ class _Plan:
     def _members(
         self, found: Struct, bit: int, depth: int, is_last: bool
     ) -> list[tuple[str, Parts]]:
-        if depth > _MAX_DEPTH:
-            raise FormatError("BTF", f"{self.title} is nested too deep")
+        self._visit(depth)
         items: list[tuple[str, Parts]] = []
         last = found.members[-1] if found.members else None
         for member in found.members:

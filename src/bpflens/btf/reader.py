@@ -52,7 +52,13 @@ from bpflens.btf.types import (
     Volatile,
 )
 from bpflens.errors import FormatError
-from bpflens.uapi.btf import BTF_KIND_ENUM, BTF_KIND_ENUM64, BTF_KIND_FUNC, BTF_MAGIC
+from bpflens.uapi.btf import (
+    BTF_KIND_ENUM,
+    BTF_KIND_ENUM64,
+    BTF_KIND_FUNC,
+    BTF_KIND_INT,
+    BTF_MAGIC,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,11 +214,14 @@ class Btf:
     def _size_of_long(self) -> int:
         if self.base:
             return self.base.pointer_size
-        for name in _LONG_NAMES:
-            for id in self.find_all(name):
-                found = self.type(id)
-                if isinstance(found, Int) and found.size in (4, 8):
-                    return found.size
+        # Not by name: that would sort all names of a kernel's BTF that has no index.
+        kinds = self.own_kinds()
+        i = kinds.find(BTF_KIND_INT)
+        while i >= 0:
+            found = self.type(i + self.start_id)
+            if isinstance(found, Int) and found.size in (4, 8) and found.name in _LONG_NAMES:
+                return found.size
+            i = kinds.find(BTF_KIND_INT, i + 1)
         return 8
 
     # -- types --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from bpflens.btf import Btf
 from bpflens.btf import cache as module
 from bpflens.btf.builder import Builder
-from bpflens.btf.cache import load_index
+from bpflens.btf.cache import load_index, load_text
 from bpflens.uapi.btf import BTF_KIND_TYPEDEF
 
 
@@ -162,6 +162,38 @@ def test_old_files_are_removed(where):
         load_index(DATA, b"%d" % i, where)
     assert len(os.listdir(where)) == module._KEEP + 1
     assert not os.path.exists(leftover)
+
+
+def test_text_is_made_once(where):
+    made = []
+
+    def make():
+        made.append(1)
+        return ["struct ", "é;\n"]
+
+    for _ in range(2):
+        assert bytes(load_text(DATA, b"id", "c-1", make, where)).decode() == "struct é;\n"
+    assert made == [1]
+    load_text(DATA, b"id", "c-2", make, where)
+    load_text(DATA, b"other", "c-1", make, where)
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("place", [0, 5, 9, 40, -1])
+def test_damaged_text_is_made_again(where, place):
+    load_text(DATA, b"id", "c", lambda: ["right"], where)
+    path = only_file(where)
+    content = bytearray(read(path))
+    content[place] ^= 1
+    with open(path, "wb") as file:
+        file.write(content)
+    assert bytes(load_text(DATA, b"id", "c", lambda: ["new"], where)) == b"new"
+    assert bytes(load_text(DATA, b"id", "c", lambda: ["never"], where)) == b"new"
+
+
+def test_text_without_a_cache_is_made():
+    assert bytes(load_text(DATA, b"id", "c", lambda: ["text"], "")) == b"text"
+    assert bytes(load_text(DATA, b"id", "c", lambda: ["text"], "/proc/x")) == b"text"
 
 
 def test_directory_follows_the_environment(monkeypatch):
