@@ -26,8 +26,19 @@ if TYPE_CHECKING:
     from bpflens.kernel.info import ProgInfo
     from bpflens.objects.program import Program
 
-__all__ = ["describe", "device_plain", "full_name", "header_json", "header_plain", "memlock",
-           "show", "type_name"]  # fmt: skip
+__all__ = [
+    "describe",
+    "device_json",
+    "device_plain",
+    "fdinfo",
+    "full_name",
+    "header_json",
+    "header_plain",
+    "loaded_at",
+    "memlock",
+    "show",
+    "type_name",
+]
 
 _PREFIX = "bpf_metadata_"
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from bpflens.btf.reader import Btf
 
-__all__ = ["Relocator", "Result", "Spec", "parse_access", "relocate"]
+__all__ = ["Relocator", "Result", "Spec", "match", "parse_access", "relocate"]
 
 _MAX_SPEC = 64
 _U64 = (1 << 64) - 1

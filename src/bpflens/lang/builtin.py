@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Lower = Callable[[FunctionLowering, n.Node, Sequence[n.Node]], Value | Ref]
     Write = Callable[[FunctionLowering, n.Node, Ref, Type], None]
 
-__all__ = ["BuiltinRule", "find", "names"]
+__all__ = ["BuiltinRule", "find", "names", "probe_name"]
 
 UINT32 = Int(4, False)
 CLOCKS = ("monotonic", "boot", "tai", "sw_tai")
@@ -170,7 +170,7 @@ def _stands_for_other(f: FunctionLowering, node: n.Node, arguments: Sequence[n.N
 
 
 def _check_config(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
-    """Type ``config``: a record of the configuration in force."""
+    # Type ``config``: a record of the configuration in force.
     whole = c.variant.stands_for.get(node)
     if whole is None:
         from bpflens.lang.analyse.constant import node_of

@@ -17,10 +17,24 @@ if TYPE_CHECKING:
     from bpflens.lang.lower.function import FunctionLowering
 
 __all__ = [
-    "ARGUMENT_REGISTERS", "INSTRUCTION_POINTER", "PT_REGS", "check_arg", "check_args", "check_ctx", "check_func",
-    "check_retval", "check_usermode", "lower", "lower_arg", "lower_args", "lower_ctx",
-    "lower_func", "lower_retval", "lower_usermode",
-]  # fmt: skip
+    "ARGUMENT_REGISTERS",
+    "INSTRUCTION_POINTER",
+    "PT_REGS",
+    "check_arg",
+    "check_args",
+    "check_ctx",
+    "check_func",
+    "check_retval",
+    "check_usermode",
+    "lower",
+    "lower_arg",
+    "lower_args",
+    "lower_ctx",
+    "lower_func",
+    "lower_retval",
+    "lower_usermode",
+    "register",
+]
 
 # Offsets in struct pt_regs (arch/x86/include/uapi/asm/ptrace.h) and in arm64's user_pt_regs.
 PT_REGS: dict[str, dict[str, int]] = {

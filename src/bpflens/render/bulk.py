@@ -54,7 +54,7 @@ def lines(schema: MapSchema, data: MapData, top: int = 0) -> bytes | None:
 
 
 def _layout(kind: Type, size: int) -> tuple[str, bytes, list[int]] | None:
-    """Return the struct codes of a key, its template, and which items are long strings."""
+    # Return the struct codes of a key, its template, and which items are long strings.
     if isinstance(kind, Record):
         return None
     items = list(kind.items) if isinstance(kind, Tuple) else [kind]

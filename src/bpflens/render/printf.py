@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # (block, bytes in front of the first record, bytes from one record to the next, records)
     Formatter = Callable[[bytes | memoryview, int, int, int], bytes]
 
-__all__ = ["compile_format"]
+__all__ = ["compile_format", "format_one"]
 
 # Records formatted by one "%": more gains nothing, and the tuple of arguments stays small.
 _BATCH = 1024

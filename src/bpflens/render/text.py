@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bpflens.render.printf import Formatter
     from bpflens.render.resolver import Resolver
 
-__all__ = ["TextRenderer"]
+__all__ = ["TextRenderer", "encode"]
 
 
 def encode(shown: str) -> bytes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bpflens.session.host import HostTarget
     from bpflens.symbols import Process
 
-__all__ = ["SystemResolver"]
+__all__ = ["SystemResolver", "strftime"]
 
 _MOST_PROCESSES = 256
 # The clocks of timestamps, as their second word numbers them.

@@ -159,10 +159,9 @@ def _system(command: bytes) -> bytes:
 
 
 class _Signals:
-    """SIGINT and SIGTERM end the run in good order, SIGUSR1 runs the ``self:signal`` probes.
-
-    The loop is woken through a pipe.
-    """
+    # SIGINT and SIGTERM end the run in good order, SIGUSR1 runs the ``self:signal`` probes.
+    #
+    # The loop is woken through a pipe.
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -113,7 +113,7 @@ def _within_limit(count: int, spec: AttachPointSpec, context: Context) -> bool:
 
 
 def _by_place(kind: str, uses: set[str]) -> bool:
-    """Whether the code of a block depends on which of its matches was hit."""
+    # Whether the code of a block depends on which of its matches was hit.
     if "probe" in uses or (kind in ("uprobe", "uretprobe", "usdt") and "uaddr" in uses):
         return True
     return kind == "usdt" and any(name[:3] == "arg" and name[3:].isdigit() for name in uses)
@@ -229,7 +229,9 @@ def _user_functions(spec: AttachPointSpec, context: Context) -> list[Match] | No
     if "source_file" in spec.options:
         return [Match(spec.full_name(path=files[0]), {**spec.options, "path": files[0]})]
     if "address" in spec.options:
-        return [Match(spec.full_name(path=_shown(spec, p)), {**spec.options, "path": p}) for p in files]
+        return [
+            Match(spec.full_name(path=_shown(spec, p)), {**spec.options, "path": p}) for p in files
+        ]
     found = [
         Match(
             spec.full_name(path=_shown(spec, p), symbol=s),
@@ -288,7 +290,7 @@ def _usdt(spec: AttachPointSpec, context: Context) -> list[Match] | None:
 
 
 def _shown(spec: AttachPointSpec, path: str) -> str:
-    """Return a file's name as the probe's name has it: as it was written, if it was."""
+    # Return a file's name as the probe's name has it: as it was written, if it was.
     written = spec.get("path")
     return path if not written or has_wildcard(written) else written
 
@@ -385,7 +387,7 @@ def _iterator_context(variant: Variant, context: Context) -> None:
 
 
 def _words(tag: str, params: list[tuple[str, Type]]) -> Pointer:
-    """Return a pointer to the array of 64-bit words that holds such arguments."""
+    # Return a pointer to the array of 64-bit words that holds such arguments.
     fields = []
     for i, (name, kind) in enumerate(params):
         # Pointers to structs that the verifier knows may be followed by plain loads.

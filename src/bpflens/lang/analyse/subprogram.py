@@ -87,7 +87,7 @@ def _body(c: Checker, function: n.Function) -> Type | None:
 
 
 def _returns(block: n.Block) -> bool:
-    """Whether every way through a block ends in a ``return``."""
+    # Whether every way through a block ends in a ``return``.
     last = block.result if block.result is not None else next(reversed(block.statements), None)
     if isinstance(last, n.ExprStmt):
         last = last.expr

@@ -187,7 +187,7 @@ def _hist(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> Non
 
 
 def _log2_bucket(f: FunctionLowering, value: Value, bits: int) -> Value:
-    """Return the bucket of a value that is not negative (see Hist)."""
+    # Return the bucket of a value that is not negative (see Hist).
     result = f.fn.new("log2")
     small, large, done = f.block("exact"), f.block("log2"), f.block("bucketed")
     f.b.branch("lt", value, 1 << bits, small, large)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
 
-__all__ = ["CALLS"]
+__all__ = ["CALLS", "format_integer"]
 
 _MAX_ERRNO = 4095
 
@@ -147,9 +147,7 @@ def _check_is_err(c: Checker, node: n.Call) -> Type | None:
     if count_arguments(c, node, 1):
         found = c.type(node.args[0])
         if found is not None and not isinstance(found, (Int, Pointer)):
-            c.error(
-                node, "arguments", f"is_err() only supports pointers ({found.name} provided)"
-            )
+            c.error(node, "arguments", f"is_err() only supports pointers ({found.name} provided)")
     return BOOL
 
 
@@ -171,7 +169,7 @@ def _check_container(c: Checker, node: n.Call) -> Type | None:
 
 
 def _container(node: n.Call) -> n.Node:
-    """Rewrite to ``(TYPE *)((void *)ptr - offsetof(TYPE, member))``."""
+    # Rewrite to ``(TYPE *)((void *)ptr - offsetof(TYPE, member))``.
     pointer, kind, member = node.args
     if isinstance(kind, n.TypeArg):
         kind = kind.type

@@ -179,9 +179,7 @@ def _check_cookie(c: Checker, node: n.Call) -> Type | None:
     if not count_arguments(c, node, 1):
         return UINT64
     if c.variant.kind not in _TYPED_KINDS:
-        c.error(
-            node, "probe-kind", f'socket_cookie can not be used with "{c.variant.kind}" probes'
-        )
+        c.error(node, "probe-kind", f'socket_cookie can not be used with "{c.variant.kind}" probes')
     found = c.type(node.args[0])
     if found is None:
         return UINT64
@@ -220,7 +218,7 @@ def _check_skboutput(c: Checker, node: n.Call) -> Type | None:
 
 
 def _lower_skboutput(f: FunctionLowering, node: n.Call) -> Value:
-    """Send the linear part of a packet: its first bytes, as many as were asked for."""
+    # Send the linear part of a packet: its first bytes, as many as were asked for.
     from bpflens.lang.lower import event
 
     path, packet, length, offset = node.args

@@ -58,7 +58,7 @@ def write(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
 
 
 def _length(f: FunctionLowering, wanted: Stack) -> Value:
-    """Count the frames, which takes a second walk, if the script asks how many there are."""
+    # Count the frames, which takes a second walk, if the script asks how many there are.
     if not f.resources.stack_lengths:
         return 0
     room = f.scratch(wanted.limit * 8)

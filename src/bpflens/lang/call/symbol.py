@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
 
-__all__ = ["CALLS", "in_buffer"]
+__all__ = ["CALLS", "in_buffer", "launder"]
 
 _USER_KINDS = ("uprobe", "uretprobe", "usdt")
 _REGISTER_KINDS = (
@@ -110,7 +110,7 @@ def _check_uaddr(c: Checker, node: n.Call) -> Type | None:
     path = str(c.variant.matches[0].options.get("path", "")) if c.variant.matches else ""
     found = c.target.user_symbol(path, name)
     if found is None:
-        c.error(node, "user-symbol", f'Could not resolve symbol: {path}:{name}')
+        c.error(node, "user-symbol", f"Could not resolve symbol: {path}:{name}")
         return UINT64
     # What the pointer points at has the symbol's size, where that is the size of an integer.
     size = found[1] if found[1] in (1, 2, 4, 8) else 8
@@ -118,7 +118,7 @@ def _check_uaddr(c: Checker, node: n.Call) -> Type | None:
 
 
 def _lower_uaddr(f: FunctionLowering, node: n.Call) -> Value:
-    """The symbol's place in the file, moved by as much as the code itself was moved."""
+    # The symbol's place in the file, moved by as much as the code itself was moved.
     from bpflens.lang import probe_argument
 
     name = node.args[0]

@@ -45,7 +45,7 @@ _PATH_KINDS = ("fentry", "fexit", "iter")
 
 
 def _check_text(c: Checker, node: n.Node) -> Type | None:
-    """Type an argument that must be a string, an array of characters or a pointer to them."""
+    # Type an argument that must be a string, an array of characters or a pointer to them.
     found = c.type(node)
     if found is None or isinstance(found, String):
         return found
@@ -70,7 +70,7 @@ def _capacity(f: FunctionLowering, kind: Type) -> int:
 
 
 def _in_memory(f: FunctionLowering, node: n.Node) -> tuple[Ref, int]:
-    """Return where a text lies in BPF memory, NUL-terminated or full, and its room."""
+    # Return where a text lies in BPF memory, NUL-terminated or full, and its room.
     kind = f.type(node)
     size = _capacity(f, kind)
     if isinstance(kind, String):
@@ -91,7 +91,7 @@ def _check_strlen(c: Checker, node: n.Call) -> Type | None:
 
 
 def _lower_strlen(f: FunctionLowering, node: n.Call) -> Value:
-    """A copy up to the NUL tells how long it was."""
+    # A copy up to the NUL tells how long it was.
     kind = f.type(node.args[0])
     size = _capacity(f, kind)
     place = f.ref(node.args[0]) if isinstance(kind, String) else memory.place_of(f, node.args[0])
@@ -163,7 +163,7 @@ def _lower_strstr(f: FunctionLowering, node: n.Call) -> Value:
 
 
 def _search(f: FunctionLowering, haystack: Ref, size: int, needle: Ref, length: int) -> Value:
-    """Search by a loop over all places, with a loop over the needle's bytes inside."""
+    # Search by a loop over all places, with a loop over the needle's bytes inside.
     state = f.fn.slot(32, 8, "search")
     f.b.store(state, 0, f.address(haystack), 8)
     f.b.store(state, 8, f.address(needle), 8)
@@ -187,7 +187,7 @@ def _callback(name: str, body: Callable[[Builder, Function], None]) -> Function:
 
 
 def _bounded_byte(b: Builder, base: Value, index: Value, size: int, outside: object) -> Value:
-    """Load ``base[index]``, leaving for a block where the index is too large."""
+    # Load ``base[index]``, leaving for a block where the index is too large.
     inside = b.block("inside")
     bounded = b.move(index)
     b.branch("lt", bounded, size, inside, outside)  # type: ignore[arg-type]
@@ -196,8 +196,7 @@ def _bounded_byte(b: Builder, base: Value, index: Value, size: int, outside: obj
 
 
 def _compare_at(size: int, length: int) -> Function:
-    """Callback: compare one byte of the needle; stop at a difference or at its end."""
-
+    # Callback: compare one byte of the needle; stop at a difference or at its end.
     def body(b: Builder, fn: Function) -> None:
         step, state = fn.params
         index = b.zext(step, 32)
@@ -223,8 +222,7 @@ def _compare_at(size: int, length: int) -> Function:
 
 
 def _try_at(inner: Function, size: int, length: int) -> Function:
-    """Callback: try one place of the haystack; stop where the needle was found or the text ends."""
-
+    # Callback: try one place of the haystack; stop where the needle was found or the text ends.
     def body(b: Builder, fn: Function) -> None:
         step, state = fn.params
         index = b.zext(step, 32)
@@ -398,7 +396,7 @@ def _check_name(c: Checker, node: n.Call) -> Type | None:
 
 
 def _table(name: str, arch: str) -> tuple[list[str], str]:
-    """Return the names of all numbers, and what stands for a number without one."""
+    # Return the names of all numbers, and what stands for a number without one.
     from bpflens.lang import number_name
 
     if name == "strerror":

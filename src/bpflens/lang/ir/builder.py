@@ -311,7 +311,7 @@ class Builder:
 
 
 def _pieces(size: int, align: int, *offsets: int) -> list[tuple[int, int]]:
-    """Cut ``size`` bytes into aligned pieces of 8, 4, 2 and 1: a list of ``(at, piece)``."""
+    # Cut ``size`` bytes into aligned pieces of 8, 4, 2 and 1: a list of ``(at, piece)``.
     pieces: list[tuple[int, int]] = []
     at = 0
     while at < size:

@@ -115,7 +115,7 @@ def _check_terminator(fn: Function, block: Block, term: Terminator, own: set[Blo
 
 
 def _check_definitions(fn: Function) -> None:
-    """Every register is assigned on all paths to each of its uses (forward, must)."""
+    # Every register is assigned on all paths to each of its uses (forward, must).
     blocks = reachable(fn)
     start = 0
     for param in fn.params:

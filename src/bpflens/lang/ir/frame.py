@@ -69,7 +69,7 @@ def _round(value: int, align: int) -> int:
 
 
 def _overlap(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> bool:
-    """Whether two sorted lists of ranges meet anywhere."""
+    # Whether two sorted lists of ranges meet anywhere.
     at = 0
     for start, end in one:
         while at < len(other) and other[at][1] <= start:
@@ -82,7 +82,7 @@ def _overlap(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> bool:
 
 
 def _lifetimes(fn: Function) -> dict[Slot, list[tuple[int, int]]]:
-    """Ranges of positions in which each touched slot is in use; a position is one operation."""
+    # Ranges of positions in which each touched slot is in use; a position is one operation.
     aims, escaped = address_targets(fn)
     touched: dict[Block, list[tuple[int, int]]] = {}
     gen: dict[Block, int] = {}
@@ -145,7 +145,7 @@ def _numbers(mask: int) -> list[int]:
 
 
 def _spread(fn: Function, gen: dict[Block, int]) -> tuple[dict[Block, int], dict[Block, int]]:
-    """What may have been touched before each block, and what may be touched after it."""
+    # What may have been touched before each block, and what may be touched after it.
     before = dict.fromkeys(fn.blocks, 0)
     after = dict.fromkeys(fn.blocks, 0)
     changed = True

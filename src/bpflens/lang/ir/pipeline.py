@@ -81,7 +81,7 @@ def _used(functions: Sequence[Function]) -> list[Function]:
 
 
 def _check_stack(placed: Sequence[tuple[Function, Allocation]]) -> None:
-    """The kernel adds up the frames along each chain of calls, every one rounded up to 32 bytes."""
+    # The kernel adds up the frames along each chain of calls, every one rounded up to 32 bytes.
     sizes = {fn: (max(allocation.frame_size, 1) + 31) // 32 * 32 for fn, allocation in placed}
     callees = {fn: _references(fn) for fn, _ in placed}
     main = placed[0][0]

@@ -63,7 +63,7 @@ def format_terminator(term: Terminator, name: Callable[[object], str] = repr) ->
 
 
 class _Names:
-    """Names for the things of one function, numbered in the order in which it shows them."""
+    # Names for the things of one function, numbered in the order in which it shows them.
 
     __slots__ = ("_names", "used_slots")
 

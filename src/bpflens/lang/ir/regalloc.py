@@ -75,7 +75,7 @@ def allocate(fn: Function) -> Allocation:
 
 
 class _Lifetimes:
-    """Ranges, weights and wishes of all registers, each list indexed by register number."""
+    # Ranges, weights and wishes of all registers, each list indexed by register number.
 
     __slots__ = (
         "by_number", "calls", "defs", "live_in", "moves", "near", "no_r0",
@@ -213,11 +213,10 @@ class _Lifetimes:
 
 
 def _coalesce(fn: Function, life: _Lifetimes) -> None:
-    """Make one register of the two sides of a move wherever their values allow it.
-
-    They may both be alive as long as neither is assigned something else meanwhile: then they hold
-    the same value.
-    """
+    # Make one register of the two sides of a move wherever their values allow it.
+    #
+    # They may both be alive as long as neither is assigned something else meanwhile: then they hold
+    # the same value.
     leader: dict[Reg, Reg] = {}
     members: dict[Reg, list[Reg]] = {}
     params = set(fn.params)
@@ -258,7 +257,7 @@ def _coalesce(fn: Function, life: _Lifetimes) -> None:
 
 
 def _differ(life: _Lifetimes, one: Reg, two: Reg) -> bool:
-    """Whether ``one`` is assigned something else than ``two`` while ``two`` is alive."""
+    # Whether ``one`` is assigned something else than ``two`` while ``two`` is alive.
     ranges = life.ranges[two.n]
     for position, source in life.defs[one.n]:
         if life.same.get(source, source) != two.n and _alive(ranges, position):
@@ -290,7 +289,7 @@ def _rename(args: list[Operand], leader: dict[Reg, Reg]) -> None:
 
 
 class _Occupancy:
-    """What one physical register is busy with: disjoint ranges, sorted."""
+    # What one physical register is busy with: disjoint ranges, sorted.
 
     __slots__ = ("ends", "starts")
 
@@ -314,7 +313,7 @@ class _Occupancy:
 
 
 def _place(fn: Function, life: _Lifetimes, tiny: set[Reg]) -> tuple[dict[object, int], list[Reg]]:
-    """Give out physical registers; return them and the registers that found none."""
+    # Give out physical registers; return them and the registers that found none.
     busy = [_Occupancy() for _ in range(10)]
     place: dict[int, int] = {}
     failed: list[Reg] = []
@@ -344,7 +343,7 @@ def _place(fn: Function, life: _Lifetimes, tiny: set[Reg]) -> tuple[dict[object,
 
 
 def _candidates(life: _Lifetimes, n: int, place: dict[int, int]) -> list[int]:
-    """Physical registers to try, best first."""
+    # Physical registers to try, best first.
     crossing = _crosses(life.calls, life.ranges[n])
     allowed = _CALLEE_SAVED if crossing else _ANY
     score: dict[int, float] = {}
@@ -378,14 +377,14 @@ def _spill(
     homes: dict[Reg, Slot],
     tiny: set[Reg],
 ) -> None:
-    """Keep ``failed`` in stack slots; their uses load them, their definitions store them.
-
-    The first time, a loaded value is shared by the uses of it up to the next call. If the register
-    made for that finds no place either, each use loads on its own.
-
-    A comparison bounds what was loaded, not what is in the slot; so on both ways out of a branch
-    the register is stored back, for the verifier only.
-    """
+    # Keep ``failed`` in stack slots; their uses load them, their definitions store them.
+    #
+    # The first time, a loaded value is shared by the uses of it up to the next call. If the
+    # register
+    # made for that finds no place either, each use loads on its own.
+    #
+    # A comparison bounds what was loaded, not what is in the slot; so on both ways out of a branch
+    # the register is stored back, for the verifier only.
     worker = _Spiller(fn, failed, homes, tiny)
     moved = worker.moved
     stores = [

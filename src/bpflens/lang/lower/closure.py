@@ -61,7 +61,7 @@ class IteratorGuard:
 
 
 class _Capture:
-    """One thing of the caller that the callback uses: a register, or a stack slot's address."""
+    # One thing of the caller that the callback uses: a register, or a stack slot's address.
 
     __slots__ = ("assigned", "inner", "outer", "plain")
 

@@ -49,7 +49,7 @@ def describe(resources: Resources, specs: Mapping[str, MapSpec]) -> bytes:
 
 
 class _Types:
-    """Adds types to one BTF, each once."""
+    # Adds types to one BTF, each once.
 
     def __init__(self) -> None:
         self.builder = Builder()

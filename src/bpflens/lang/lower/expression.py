@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Writer = Callable[[FunctionLowering, n.Node, Ref, Type], None]
 
-__all__ = ["lower_condition", "lower_ref", "lower_value", "string_prefix", "writer"]
+__all__ = ["divide", "lower_condition", "lower_ref", "lower_value", "string_prefix", "writer"]
 
 _COMPARE = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 _ALU = {
@@ -365,7 +365,7 @@ def _block(f: FunctionLowering, node: n.Block) -> Value | Ref:
 
 
 def _write_branches(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
-    """Write the value of a ternary, an ``if`` or a block to a place."""
+    # Write the value of a ternary, an ``if`` or a block to a place.
     if isinstance(node, n.Block):
         from bpflens.lang.lower import statement
 

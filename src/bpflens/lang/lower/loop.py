@@ -33,7 +33,9 @@ _MAX_ROUNDS = 1 << 23
 # A plain loop costs the verifier so many rounds of so many characters of script at most.
 _PLAIN_ROUNDS = 16
 _PLAIN_TEXT = 400
-RANGE_MESSAGE = f"A loop over more than {_MAX_ROUNDS} numbers was not run: the kernel allows no more."
+RANGE_MESSAGE = (
+    f"A loop over more than {_MAX_ROUNDS} numbers was not run: the kernel allows no more."
+)
 
 
 def lower_while(f: FunctionLowering, node: n.While) -> None:
@@ -98,7 +100,7 @@ def lower_for_range(f: FunctionLowering, node: n.ForRange) -> None:
 def _count_rounds(
     f: FunctionLowering, node: n.ForRange, first: Value, stop: Value
 ) -> tuple[Value, Block]:
-    """Return how many rounds there are, at least one; an empty range goes straight to the end."""
+    # Return how many rounds there are, at least one; an empty range goes straight to the end.
     some, fits, many, done = f.block("some"), f.block("for"), f.block("many", True), f.block("end")
     f.b.branch("slt", first, stop, some, done)
     f.b.set_block(some)
@@ -202,7 +204,7 @@ def lower_for_map(f: FunctionLowering, node: n.ForMap) -> None:
 def _store_entry(
     f: FunctionLowering, node: n.ForMap, key: Reg, value: Reg, place: Ref, kind: Tuple
 ) -> None:
-    """Write the loop variable: the tuple of an entry's key and its value."""
+    # Write the loop variable: the tuple of an entry's key and its value.
     from bpflens.lang.call import aggregate
     from bpflens.lang.lower import memory
 
@@ -255,7 +257,7 @@ def _body(f: FunctionLowering, body: n.Block, again: Block, done: Block) -> None
 
 
 class _Preheader:
-    """A block in front of a loop, to be filled when it is known what the loop assigns."""
+    # A block in front of a loop, to be filled when it is known what the loop assigns.
 
     __slots__ = ("block", "f", "known", "mark")
 

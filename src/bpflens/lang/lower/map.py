@@ -21,9 +21,18 @@ if TYPE_CHECKING:
     from bpflens.lang.types import Type
 
 __all__ = [
-    "add_in_place", "assign", "delete", "find_or_create", "key_address", "lookup", "map_of",
+    "add_in_place",
+    "assign",
+    "assign_scalar",
+    "delete",
+    "find_or_create",
+    "key_address",
+    "lookup",
+    "map_of",
     "read_value",
-]  # fmt: skip
+    "report_full",
+    "update",
+]
 
 FULL_MESSAGE = (
     "Map full; can't update element. Try increasing max_map_keys config or manually setting the "

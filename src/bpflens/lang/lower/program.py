@@ -127,7 +127,7 @@ def _lower_variant(
 
 
 def _attach_to(variant: Variant, kind: int) -> str:
-    """Return the name of the kernel's function that a program is checked against."""
+    # Return the name of the kernel's function that a program is checked against.
     if kind != bpf.BPF_PROG_TYPE_TRACING or not variant.matches:
         return ""
     options = variant.matches[0].options

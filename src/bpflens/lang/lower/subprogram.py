@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bpflens.lang.ir.ops import Block, Reg, Value
     from bpflens.lang.lower.function import FunctionLowering
 
-__all__ = ["Frame", "lower_call", "lower_return"]
+__all__ = ["Frame", "lower_call", "lower_return", "narrowed"]
 
 
 class Frame:

@@ -51,7 +51,7 @@ def _thread(block: Block, term: Terminator) -> bool:
 
 
 def _end_of(block: Block, target: Block) -> Block:
-    """Where control that goes from ``block`` to ``target`` comes to do something."""
+    # Where control that goes from ``block`` to ``target`` comes to do something.
     for _ in range(_LONGEST):
         term = target.term
         if target.ops or term is None:
@@ -68,7 +68,7 @@ def _end_of(block: Block, target: Block) -> Block:
 
 
 def _decided(block: Block, term: Terminator) -> Block | None:
-    """Which way a branch goes for those who come from ``block``, if that is certain."""
+    # Which way a branch goes for those who come from ``block``, if that is certain.
     a, b = term.args
     if type(b) is not int or type(a) is not Reg:
         return None
@@ -83,7 +83,7 @@ def _decided(block: Block, term: Terminator) -> Block | None:
 
 
 def _merge(fn: Function) -> bool:
-    """Append blocks to their only predecessor where that one jumps."""
+    # Append blocks to their only predecessor where that one jumps.
     count: dict[Block, int] = {fn.blocks[0]: 1}
     for block in fn.blocks:
         assert block.term is not None

@@ -70,7 +70,7 @@ def _is_pure(op: Op) -> bool:
 
 
 def _dead_stores(fn: Function, order: list[Block]) -> bool:
-    """Remove stores to bytes of slots that are stored to again, or never read, behind them."""
+    # Remove stores to bytes of slots that are stored to again, or never read, behind them.
     stored = False
     for block in order:
         for op in block.ops:

@@ -51,7 +51,7 @@ def run(fn: Function, order: list[Block]) -> bool:
 
 
 def _survey(fn: Function, order: list[Block]) -> tuple[set[Reg], set[int], Reg | None]:
-    """Registers assigned once, slots without an address, and the context if it is only read."""
+    # Registers assigned once, slots without an address, and the context if it is only read.
     single: set[Reg] = set(fn.params)
     many: set[Reg] = set()
     private = {slot.n for slot in fn.slots}
