@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from bpflens.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Self
+else:
+    import _signal as signal  # see run.py
 
 __all__ = ["Child"]
 

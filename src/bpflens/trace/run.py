@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from bpflens.errors import UsageError
 from bpflens.session.output import Output
@@ -12,6 +11,7 @@ from bpflens.session.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Self
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bpflens.session.host import HostTarget
     from bpflens.trace.child import Child
     from bpflens.trace.options import Options
+else:
+    # ``signal`` is this with enums around it, which would cost each start two milliseconds.
+    import _signal as signal
 
 __all__ = ["open_output", "renderer_for", "run"]
 
