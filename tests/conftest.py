@@ -24,6 +24,11 @@ from bpflens.errors import NotSupported
 ROOT = Path(__file__).parents[1]
 REAL = ("kernel", "vm")
 
+# Commands that tests start find the sources too, however pytest itself was started.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    part for part in (str(ROOT / "src"), os.environ.get("PYTHONPATH")) if part
+)
+
 
 def pytest_addoption(parser):
     text = "rewrite what the cases of tests/data/*.test expect (see data_case.py)"
