@@ -136,7 +136,11 @@ def _usdt(kind: str, options: Options, pid: int) -> Probe:
     from bpflens.attach.usdt import Usdt
 
     return Usdt(
-        _text(options, "path"), _text(options, "provider"), _text(options, "probe"), pid=pid
+        _text(options, "path"),
+        _text(options, "provider"),
+        _text(options, "probe"),
+        pid=pid,
+        cookies=_numbers(options, "cookies"),
     )
 
 

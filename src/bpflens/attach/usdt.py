@@ -29,13 +29,16 @@ __all__ = ["Usdt", "notes"]
 class Usdt:
     """The static probe ``provider:name`` of the binary ``path``; ``pid`` 0 is every process."""
 
-    __slots__ = ("name", "path", "pid", "provider")
+    __slots__ = ("cookies", "name", "path", "pid", "provider")
 
-    def __init__(self, path: str, provider: str, name: str, *, pid: int = 0) -> None:
+    def __init__(
+        self, path: str, provider: str, name: str, *, pid: int = 0, cookies: Sequence[int] = ()
+    ) -> None:
         self.path = path
         self.provider = provider
         self.name = name
         self.pid = pid
+        self.cookies = list(cookies)
 
     def __str__(self) -> str:
         return f"usdt:{self.path}:{self.provider}:{self.name}"
@@ -45,6 +48,7 @@ class Usdt:
 
         Raises :class:`~bpflens.errors.AttachError`.
         """
+        cookies = cookies or self.cookies
         try:
             path = binary_path(self.path)
         except NotFound as error:

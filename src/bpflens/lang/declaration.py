@@ -488,7 +488,7 @@ def _integer(words: list[str]) -> Type:
 
 def _array(element: Type, length: int) -> Type:
     if isinstance(element, Int) and element.size == 1 and element.signed:
-        return String(length)
+        return String(length, complete=True)
     return Array(element, length)
 
 

@@ -134,7 +134,7 @@ class KernelTypes:
     def _array(self, source: btf_types.Array) -> Type:
         element = self.convert(source.type_id)
         if isinstance(element, Int) and element.size == 1 and element.signed:
-            return String(source.nr_elems)
+            return String(source.nr_elems, complete=True)
         return Array(element, source.nr_elems)
 
 

@@ -199,7 +199,7 @@ def check_func(c: Checker, node: n.Node) -> Type | None:
 def lower_func(f: FunctionLowering, node: n.Node) -> Ref:
     """Lower ``func``: the address of the probed function, kept as a symbol."""
     kind = f.variant.kind
-    if kind in ("kretprobe", "uretprobe", "fentry", "fexit"):
+    if f.variant.multi or kind in ("kretprobe", "uretprobe", "fentry", "fexit"):
         address = f.b.call(bpf.BPF_FUNC_get_func_ip, f.ctx)
     else:
         address = register(f, INSTRUCTION_POINTER[f.context.target.arch])  # type: ignore[assignment]

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
         def user_functions(self, binary: str, function: str) -> Sequence[tuple[str, str]]:
             """Return ``(resolved path, symbol)`` pairs that a path (glob) and a glob match."""
 
+        def is_code(self, binary: str, address: int) -> bool:
+            """Whether an address of a file is in what it runs."""
+
         def binaries(self, path: str) -> Sequence[str]:
             """Return the files that a path, a program's name or a library's name means."""
 

@@ -96,7 +96,7 @@ def _pointer(words: list[str], space: str, lookup: Lookup) -> Pointer:
 
 def _array(words: list[str], width: int, length: str, signed: bool, lookup: Lookup) -> Type:
     if words[-1:] == ["char"] and "unsigned" not in words:
-        return String(width)
+        return String(width, complete=True)
     count = int(length) if length.isdigit() and int(length) else 0
     if not count:
         return Array(Int(1, signed), width)

@@ -178,14 +178,19 @@ class Enum(Type):
 
 
 class String(Type):
-    """Text of at most ``size`` bytes; a NUL ends it earlier."""
+    """Text of at most ``size`` bytes; a NUL ends it earlier.
 
-    __slots__ = ("size",)
+    Text that fills all of its bytes was cut, unless it is ``complete``: fields of structs may end
+    where their room does.
+    """
+
+    __slots__ = ("complete", "size")
     __match_args__ = ("size",)
     align = 1
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, complete: bool = False) -> None:
         self.size = size
+        self.complete = complete
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpflens.lang.types import Hist, LHist, TSeries
+from bpflens.lang.types import Avg, Hist, LHist, TSeries
 from bpflens.render import histogram, map, value
 from bpflens.render.aggregate import Summary
 from bpflens.render.text import TextRenderer
@@ -13,16 +13,33 @@ if TYPE_CHECKING:
     from bpflens.lang.types import Type
     from bpflens.render.map import MapData
 
-__all__ = ["JsonRenderer"]
+__all__ = ["JsonRenderer", "dump", "plain"]
 
 # Integers beyond this are not exact in the doubles that many readers of JSON use.
 _EXACT = 1 << 53
 
 
 def _line(kind: str, **fields: object) -> bytes:
-    from json import dumps
+    return (dump({"type": kind, **fields}) + "\n").encode("utf-8", "replace")
 
-    return (dumps({"type": kind, **fields}, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+_ESCAPES = {code: f"\\u{code:04x}" for code in range(32)}
+_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 34: '\\"', 92: "\\\\"}
+
+
+def dump(item: object) -> str:
+    """Write a value with the reference's spaces: behind ``:`` and between fields, not in arrays."""
+    if isinstance(item, str):
+        return f'"{item.translate(_ESCAPES)}"'
+    if item is None:
+        return "null"
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    if isinstance(item, dict):
+        return f"{{{', '.join(f'{dump(name)}: {dump(part)}' for name, part in item.items())}}}"
+    if isinstance(item, (list, tuple)):
+        return f"[{','.join([dump(part) for part in item])}]"
+    return str(item)
 
 
 class JsonRenderer(TextRenderer):
@@ -40,7 +57,10 @@ class JsonRenderer(TextRenderer):
 
     def raw(self, kind: str, data: bytes) -> bytes:
         """Render text made elsewhere."""
-        return _line("printf", data=data.decode("utf-8", "replace"))
+        text = data.decode("utf-8", "replace")
+        if kind == "join":
+            text = text.removesuffix("\n")
+        return _line(_RAW_TYPES.get(kind, kind), data=text)
 
     def value(self, schema: EventSchema, record: bytes | memoryview) -> bytes:
         """Render ``print(value)``."""
@@ -121,7 +141,13 @@ class JsonRenderer(TextRenderer):
         return False
 
 
+# What the reference calls the output of system().
+_RAW_TYPES = {"system": "syscall"}
+
+
 def _map_type(kind: Type) -> str:
+    if isinstance(kind, Avg):
+        return "stats"
     if isinstance(kind, (Hist, LHist)):
         return "hist"
     name = type(kind).__name__.lower()

@@ -122,13 +122,13 @@ def _pointer(kind: Pointer, resolver: Resolver, trailer: str) -> Reader:
 
 def _string(kind: String, resolver: Resolver, trailer: str) -> Reader:
     size = kind.size
+    mark = "" if kind.complete else trailer
 
     def convert(data: bytes | memoryview, at: int) -> str:
         whole = bytes(data[at : at + size])
         end = whole.find(b"\0")
         if end < 0:
-            # A full buffer: kernel fields may end there, longer text was cut.
-            return whole.decode("utf-8", "surrogateescape") + (trailer if size > 16 else "")
+            return whole.decode("utf-8", "surrogateescape") + mark
         return whole[:end].decode("utf-8", "surrogateescape")
 
     return convert
@@ -181,13 +181,12 @@ def _field(field: FieldInfo, resolver: Resolver, trailer: str) -> Reader:
         read, offset = reader(field.type, resolver, trailer), field.offset
         return lambda data, at: read(data, at + offset)
     first, shift, bits = field.bit_offset // 8, field.bit_offset % 8, field.bit_size
-    signed = bool(getattr(field.type, "signed", False))
     count = (shift + bits + 7) // 8
 
     def convert(data: bytes | memoryview, at: int) -> int:
         whole = int.from_bytes(data[at + first : at + first + count], "little") >> shift
-        value = whole & ((1 << bits) - 1)
-        return value - (1 << bits) if signed and value >> (bits - 1) else value
+        # As the reference has it, bit-fields have no sign.
+        return whole & ((1 << bits) - 1)
 
     return convert
 

@@ -74,7 +74,13 @@ class Checker:
         self.final = True
         self.diagnostics = self.context.diagnostics
         self._walk()
+        self._warn_unused()
         return self.result
+
+    def _warn_unused(self) -> None:
+        for item in self.result.tree.items:
+            if isinstance(item, n.MapDecl) and not self.maps[item.name].used:
+                self.warning(item, "unused-map", f"Unused map: {item.name}")
 
     def _walk(self) -> None:
         from bpflens.lang.analyse import statement
@@ -182,6 +188,7 @@ class Checker:
         if state is None:
             state = self.maps[name] = MapState(name, node)
             self.changed = True
+        state.used = state.used or not isinstance(node, n.MapDecl)
         return state
 
     def use_key(self, state: MapState, node: n.Node, key: n.Node | None) -> None:

@@ -11,6 +11,7 @@ from bpflens.lang.types import (
     Aggregate,
     Array,
     Bool,
+    Buffer,
     Enum,
     Int,
     NoneType,
@@ -144,7 +145,6 @@ def _map_access(c: Checker, node: n.MapAccess) -> Type | None:
 
 def _map_value(c: Checker, node: n.Node, name: str) -> Type | None:
     state = c.maps[name]
-    state.read = True
     if state.value is None and c.final:
         c.error(node, "undefined-map", f"Undefined map: {name}")
     return state.value
@@ -257,6 +257,8 @@ def _number(type: Type) -> bool:
 
 def _comparable(left: Type, right: Type) -> bool:
     if isinstance(left, String) and isinstance(right, String):
+        return True
+    if isinstance(left, Buffer) and isinstance(right, Buffer):
         return True
     if isinstance(left, Array) and isinstance(right, Array):
         return left.size == right.size

@@ -251,7 +251,7 @@ def _cast_allowed(operand: Type, wanted: Type) -> bool:
     if isinstance(wanted, Pointer):
         return isinstance(operand, (Int, Enum, Pointer, Array, Struct, String))
     if isinstance(wanted, Array):
-        return (number and wanted.size <= 8) or isinstance(operand, Array)
+        return (number and wanted.size <= 8) or isinstance(operand, (Array, String))
     if isinstance(wanted, (String, Buffer)):
         return isinstance(operand, (String, Buffer, Array))
     if isinstance(wanted, Struct):

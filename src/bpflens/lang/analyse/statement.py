@@ -46,11 +46,28 @@ def check_probe(c: Checker, probe: n.Probe) -> None:
 def check_block(c: Checker, block: n.Block) -> Type | None:
     """Check a block in a scope of its own; return the type of its value."""
     c.push_scope()
+    ended = False
     for statement in block.statements:
+        if ended:
+            c.warning(statement, "unreachable", "Unreachable statement.")
         check_statement(c, statement)
+        ended = _leaves(statement)
     result = c.type(block.result) if block.result is not None else None
     c.pop_scope()
     return result
+
+
+def _leaves(node: n.Node | None) -> bool:
+    """Whether nothing behind a statement runs."""
+    if isinstance(node, n.ExprStmt):
+        node = node.expr
+    if isinstance(node, (n.Return, n.Jump)):
+        return True
+    if isinstance(node, n.Call):
+        return node.name == "exit"
+    if isinstance(node, n.Block):
+        return any(map(_leaves, node.statements))
+    return isinstance(node, n.If) and _leaves(node.then) and _leaves(node.otherwise)
 
 
 def check_statement(c: Checker, node: n.Node) -> None:
@@ -133,6 +150,8 @@ def _assign_map(c: Checker, node: n.Assign, target: n.MapName | n.MapAccess) -> 
     if node.op != "=":
         if state.value is None:
             c.assign_map(state, node, value, is_flexible(node.value))
+        elif isinstance(state.value, Pointer) and node.op in ("+=", "-=") and _is_number(value):
+            return
         elif isinstance(value, Aggregate) or not _is_number(state.value) or not _is_number(value):
             c.error(node, "assign", f"The {node.op} operator can not be used on expressions of types {state.value.name}, {value.name}")  # fmt: skip
         return
@@ -242,7 +261,6 @@ def _for_range(c: Checker, node: n.ForRange) -> None:
 
 def _for_map(c: Checker, node: n.ForMap) -> None:
     state = c.map(node.map.name, node.map)
-    state.read = True
     if state.keyed is False:
         c.error(node.map, "map-shape", f"Maps used as the target of a for loop must have keys: {state.name} has none")  # fmt: skip
         return

@@ -84,7 +84,6 @@ def _check_print(c: Checker, node: n.Call) -> Type | None:
     target = node.args[0]
     if isinstance(target, n.MapName):
         state = c.map(target.name, target)
-        state.read = True
         if state.value is None and c.final:
             c.error(target, "undefined-map", f"Undefined map: {target.name}")
         for argument in node.args[1:]:

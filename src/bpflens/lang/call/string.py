@@ -104,20 +104,7 @@ def _write_str(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
         return
     count = memory.read_string(f, place, size, address, space)
     if size == own.size and size < _UNMARKED_SIZE:
-        _mark_cut(f, place, size, count, address, space)
-
-
-def _mark_cut(
-    f: FunctionLowering, place: Ref, size: int, count: Value, address: Value, space: str
-) -> None:
-    """Put the next byte where the NUL is, if the text was cut: a full buffer tells the reader."""
-    full, done = f.block("full", cold=True), f.block("read")
-    f.b.branch("eq", count, size, full, done)
-    f.b.set_block(full)
-    last = Ref(f.b.alu("add", address, size - 1), 0, space)
-    memory.probe_read(f, place.at(size - 1), 1, last)
-    f.b.jump(done)
-    f.b.set_block(done)
+        memory.mark_cut(f, place, size, count, address, space)
 
 
 def _space(f: FunctionLowering, node: n.Node, kind: Type) -> str:
@@ -191,6 +178,15 @@ def _check_strncmp(c: Checker, node: n.Call) -> Type | None:
     return UINT64
 
 
+def _first_bytes(f: FunctionLowering, node: n.Node, size: int) -> Ref:
+    """Return memory with the first bytes of a text, zeroes behind its NUL."""
+    # One byte more than is compared: a text cut short ends in a NUL of its own.
+    room = min(size + 1, f.type(node).size)
+    place = f.buffer(room)
+    memory.store_node(f, node, place, String(room))
+    return place
+
+
 def _lower_strncmp(f: FunctionLowering, node: n.Call) -> Value:
     left, right, length = node.args
     assert isinstance(length, n.Integer)
@@ -199,9 +195,7 @@ def _lower_strncmp(f: FunctionLowering, node: n.Call) -> Value:
     equal, different, done = f.block("equal"), f.block("differ"), f.block("compared")
     if size == 0:
         return 0
-    a, b = f.buffer(size), f.buffer(size)
-    memory.store_node(f, left, a, String(size))
-    memory.store_node(f, right, b, String(size))
+    a, b = (_first_bytes(f, argument, size) for argument in (left, right))
     memory.branch_words(f, a, b, size, equal, different)
     for block, value in ((equal, 0), (different, 1)):
         f.b.set_block(block)

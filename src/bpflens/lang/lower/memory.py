@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.lower.function import Ref
-from bpflens.lang.types import Array, Buffer, Int, Pointer, String, Tuple, Type, align_up
+from bpflens.lang.types import (
+    COMM_SIZE,
+    Array,
+    Buffer,
+    Int,
+    Pointer,
+    Record,
+    String,
+    Tuple,
+    Type,
+    align_up,
+)  # fmt: skip
 from bpflens.uapi.bpf import (
     BPF_FUNC_probe_read_kernel,
     BPF_FUNC_probe_read_kernel_str,
@@ -25,6 +36,7 @@ __all__ = [
     "copy",
     "fill",
     "load",
+    "mark_cut",
     "piece",
     "place_of",
     "probe_read",
@@ -32,6 +44,7 @@ __all__ = [
     "store_bytes",
     "store_node",
     "store_scalar",
+    "write_comm",
 ]
 
 # Copies up to this many bytes are unrolled; longer ones are left to a helper.
@@ -39,6 +52,8 @@ _UNROLL = 256
 _UNROLLED_ZEROES = 128
 # A string behind which nobody looks is copied up to its NUL if it may be longer than this.
 _WHOLE_STRING = 64
+# What a buffer begins with.
+_LENGTH = Int(4, False)
 
 
 def load(
@@ -68,8 +83,8 @@ def _load_bits(
     whole = load(f, place, Int(size, False))
     left = 64 - shift - bit_size
     moved = f.b.alu("lsh", whole, left) if left else whole
-    signed = bool(getattr(type, "signed", False))
-    return f.b.alu("arsh" if signed else "rsh", moved, 64 - bit_size) if bit_size < 64 else moved
+    # As the reference has it, bit-fields have no sign.
+    return f.b.alu("rsh", moved, 64 - bit_size) if bit_size < 64 else moved
 
 
 def store_scalar(f: FunctionLowering, place: Ref, value: Value, type: Type) -> None:
@@ -88,15 +103,31 @@ def store_node(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
     if isinstance(node, n.String):
         store_bytes(f, node.value, place, wanted.size)
         return
-    if isinstance(wanted, Tuple) and isinstance(node, (n.Tuple, n.Record)):
-        values = node.items if isinstance(node, n.Tuple) else [item.value for item in node.items]
-        _store_items(f, values, place, wanted)
+    if isinstance(wanted, Record) and isinstance(node, n.Record):
+        _store_record(f, node, place, wanted)
+        return
+    if isinstance(wanted, Tuple) and isinstance(node, n.Tuple):
+        _store_items(f, node.items, place, wanted)
         return
     writer = expression.writer(f, node)
     if writer is not None:
         writer(f, node, place, wanted)
         return
+    if isinstance(node, n.Field) and isinstance(wanted, String) and wanted.size >= COMM_SIZE:
+        from bpflens.lang.lower import task
+
+        comm = task.comm_source(f, node)
+        if comm is not None:
+            write_comm(f, place, comm, wanted)
+            return
     copy(f, place, f.ref(node), f.type(node), wanted)
+
+
+def write_comm(f: FunctionLowering, place: Ref, comm: Ref, wanted: Type) -> None:
+    """Copy the name of a task by plain loads; zeroes follow it up to its size."""
+    f.b.copy(place.base, place.off, comm.base, comm.off, COMM_SIZE, 8 if place.off % 8 == 0 else 1)
+    if not place.loose:
+        fill(f, place.at(COMM_SIZE), wanted.size - COMM_SIZE)
 
 
 def _store_items(f: FunctionLowering, values: list[n.Node], place: Ref, wanted: Tuple) -> None:
@@ -107,6 +138,18 @@ def _store_items(f: FunctionLowering, values: list[n.Node], place: Ref, wanted: 
         store_node(f, value, place.at(offset), item)
         at = offset + item.size
     fill(f, place.at(at), wanted.size - at)
+
+
+def _store_record(f: FunctionLowering, node: n.Record, place: Ref, wanted: Record) -> None:
+    # Values are evaluated in the order in which they are written, wherever they belong.
+    names = [item.name for item in node.items]
+    if names == list(wanted.names):
+        _store_items(f, [item.value for item in node.items], place, wanted)
+        return
+    fill(f, place, wanted.size)
+    for item in node.items:
+        index = wanted.names.index(item.name)
+        store_node(f, item.value, place.at(wanted.offsets[index]), wanted.items[index])
 
 
 def fill(f: FunctionLowering, place: Ref, size: int) -> None:
@@ -182,6 +225,10 @@ def copy(f: FunctionLowering, to: Ref, source: Ref, type: Type, wanted: Type) ->
     if isinstance(type, Tuple) and isinstance(wanted, Tuple) and type != wanted:
         _copy_items(f, to, source, type, wanted)
         return
+    if isinstance(wanted, Buffer) and isinstance(type, Buffer) and wanted.size < type.size:
+        f.b.store(to.base, to.off, at_most(f, load(f, source, _LENGTH), wanted.capacity), 4)
+        _copy_bytes(f, to.at(4), source.at(4), wanted.capacity)
+        return
     if isinstance(wanted, Buffer) and isinstance(type, (Array, String)):
         f.b.store(to.base, to.off, min(type.size, wanted.capacity), 4)
         to, wanted = to.at(4), Array(Int(1, False), wanted.capacity)
@@ -202,7 +249,23 @@ def copy_string(f: FunctionLowering, to: Ref, source: Ref, size: int, whole: int
     """Copy text up to its NUL, at most ``size`` bytes; the ``whole`` place is zero behind it."""
     if not to.loose:
         fill(f, to, whole)
-    read_string(f, to, size, f.address(source), source.space)
+    address = f.address(source)
+    count = read_string(f, to, size, address, source.space)
+    if size <= whole and size > 1:
+        mark_cut(f, to, size, count, address, source.space)
+
+
+def mark_cut(
+    f: FunctionLowering, place: Ref, size: int, count: Value, address: Value, space: str
+) -> None:
+    """Put the next byte where the NUL is, if the text was cut: a full buffer tells the reader."""
+    full, done = f.block("full", cold=True), f.block("read")
+    f.b.branch("eq", count, size, full, done)
+    f.b.set_block(full)
+    last = Ref(f.b.alu("add", address, size - 1), 0, space)
+    probe_read(f, place.at(size - 1), 1, last)
+    f.b.jump(done)
+    f.b.set_block(done)
 
 
 def _copy_items(f: FunctionLowering, to: Ref, source: Ref, type: Tuple, wanted: Tuple) -> None:
@@ -210,11 +273,14 @@ def _copy_items(f: FunctionLowering, to: Ref, source: Ref, type: Tuple, wanted: 
     for i, item in enumerate(wanted.items):
         offset = wanted.offsets[i]
         fill(f, to.at(at), offset - at)
-        inner = source.at(type.offsets[i])
+        j = i
+        if isinstance(wanted, Record) and isinstance(type, Record):
+            j = type.names.index(wanted.names[i])
+        inner = source.at(type.offsets[j])
         if item.is_scalar:
-            store_scalar(f, to.at(offset), load(f, inner, type.items[i]), item)
+            store_scalar(f, to.at(offset), load(f, inner, type.items[j]), item)
         else:
-            copy(f, to.at(offset), inner, type.items[i], item)
+            copy(f, to.at(offset), inner, type.items[j], item)
         at = offset + item.size
     fill(f, to.at(at), wanted.size - at)
 
@@ -230,7 +296,7 @@ def _copy_bytes(f: FunctionLowering, to: Ref, source: Ref, size: int) -> None:
     f.b.call(BPF_FUNC_probe_read_kernel, f.address(to), size, f.address(source))
 
 
-def probe_read(f: FunctionLowering, to: Ref, size: int, source: Ref) -> Value:
+def probe_read(f: FunctionLowering, to: Ref, size: Value, source: Ref) -> Value:
     """Read bytes of kernel or user memory; what cannot be read is zero. Returns 0 or -errno."""
     address = f.address(source)
     if source.space == "user":
@@ -281,6 +347,8 @@ def branch_equal(
         _branch_strings(f, left, right, equal, different)
         return
     wide = widened(left_type)
+    other = widened(right_type)
+    wide = wide if wide.size >= other.size else other
     a, b = _in_bpf(f, left, wide), _in_bpf(f, right, wide)
     branch_words(f, a, b, wide.size, equal, different)
 
