@@ -68,6 +68,9 @@ def resolve_type(c: Checker, node: n.Node) -> Type | None:
             return Pointer(inner) if inner is not None else None
         case n.ArrayType(element, length):
             return _array_type(c, node, element, length)
+        case n.Index(n.TypeArg(inner), length):
+            # A type that came as a macro's argument: ``sizeof(T[4])``.
+            return _array_type(c, node, inner, length)
         case n.TypeofType(operand):
             return resolve_type(c, operand) if _is_type(operand) else c.type(operand)
     return c.type(node)

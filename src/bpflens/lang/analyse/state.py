@@ -9,6 +9,7 @@ from __future__ import annotations
 from bpflens.lang.types import (
     Array,
     Bool,
+    Buffer,
     Enum,
     Int,
     NoneType,
@@ -87,7 +88,7 @@ class Variant:
     """
 
     __slots__ = (
-        "args", "index", "kind", "matches", "params", "point", "probe", "result", "stands_for",
+        "args", "index", "kind", "matches", "multi", "params", "point", "probe", "result", "stands_for",
         "syscalls", "types", "variables",
     )  # fmt: skip
 
@@ -100,6 +101,9 @@ class Variant:
         self.matches = list(matches)
         self.index = index
         self.args: Pointer | None = None
+        # Whether one link of the kernel ties the program to all matches (of one file).
+        self.multi = False
+        # Set where one program serves many system calls.
         self.syscalls: SyscallGroup | None = None
         self.params: list[tuple[str, Type]] = []
         self.result: Type | None = None
@@ -139,6 +143,8 @@ def unify(current: Type, new: Type) -> Type | None:
         return current
     if isinstance(current, (Int, Enum, Bool)) and isinstance(new, (Int, Enum, Bool)):
         return widen(promote(current, new))
+    if isinstance(current, Buffer) and isinstance(new, Buffer):
+        return current if current.capacity >= new.capacity else new
     if isinstance(current, String) and isinstance(new, String):
         return current if current.size >= new.size else new
     if isinstance(current, Record) and isinstance(new, Record):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Lower = Callable[[FunctionLowering, n.Call], Value | Ref]
     Write = Callable[[FunctionLowering, n.Node, Ref, Type], None]
 
-__all__ = ["CallRule", "count_arguments", "find", "literal_text", "names", "near"]
+__all__ = ["CallRule", "count_arguments", "find", "literal_node", "literal_text", "names", "near"]
 
 _FAMILIES = {
     "aggregate": "count sum min max avg stats hist lhist tseries",
@@ -102,12 +102,22 @@ def _number(count: int) -> str:
     return f"{count} arguments"
 
 
+def literal_node(node: n.Node) -> n.Node:
+    """Return the literal that a macro's body consists of, if that is what a node is."""
+    from bpflens.lang import nodes
+
+    while isinstance(node, nodes.Block) and not node.statements and node.result is not None:
+        node = node.result
+    return node
+
+
 def literal_text(c: Checker, node: n.Call, index: int) -> str | None:
     """Return the text of an argument that must be a string literal; complain if it is not."""
     from bpflens.lang import nodes
 
-    argument = node.args[index]
+    argument = literal_node(node.args[index])
     if isinstance(argument, nodes.String):
+        node.args[index] = argument
         return argument.value.decode("utf-8", "surrogateescape")
     found = c.type(argument)
     if found is not None or c.final:

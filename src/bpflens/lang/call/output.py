@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
-from bpflens.lang.call import CallRule, count_arguments
+from bpflens.lang.call import CallRule, count_arguments, literal_node
 from bpflens.lang.call.process import needs_unsafe
 from bpflens.lang.lower import event
 from bpflens.lang.lower.function import Ref
@@ -30,7 +30,7 @@ def _check_format(c: Checker, node: n.Call) -> Type | None:
         c.error(node, "arguments", f"{node.name}() requires at least one argument (0 provided)")
         return NONE
     types = [c.type(argument) for argument in node.args[1:]]
-    text = node.args[0]
+    text = node.args[0] = literal_node(node.args[0])
     if not isinstance(text, n.String):
         c.type(text)
         c.error(text, "format", f"{node.name}() expects a string literal as its first argument")
