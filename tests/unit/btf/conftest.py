@@ -58,7 +58,7 @@ def every_kind() -> Builder:
     b.add_decl_tag("hot", function)
     b.add_decl_tag("kept", node, 1)
     b.add_type_tag("user", node)
-    probe = b.add_func_proto(0, [("", 0), ("node", pointer)])
+    probe = b.add_func_proto(0, [("", b.add_ptr(0)), ("node", pointer)])
     b.add_typedef("btf_trace_walked", b.add_ptr(probe))
     return b
 

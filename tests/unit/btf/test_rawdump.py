@@ -61,11 +61,12 @@ EXPECTED = """\
 [23] DECL_TAG 'hot' type_id=18 component_idx=-1
 [24] DECL_TAG 'kept' type_id=11 component_idx=1
 [25] TYPE_TAG 'user' type_id=11
-[26] FUNC_PROTO '(anon)' ret_type_id=0 vlen=2
-	'(anon)' type_id=0
+[26] PTR '(anon)' type_id=0
+[27] FUNC_PROTO '(anon)' ret_type_id=0 vlen=2
+	'(anon)' type_id=26
 	'node' type_id=12
-[27] PTR '(anon)' type_id=26
-[28] TYPEDEF 'btf_trace_walked' type_id=27
+[28] PTR '(anon)' type_id=27
+[29] TYPEDEF 'btf_trace_walked' type_id=28
 """
 
 
@@ -84,7 +85,7 @@ def test_chosen_types_in_the_order_asked_for(small):
 
 def test_json_has_the_same_facts(small):
     types = json.loads("".join(json_text(small)))["types"]
-    assert [t["id"] for t in types] == list(range(1, 29))
+    assert [t["id"] for t in types] == list(range(1, 30))
     assert types[10]["members"][3] == {
         **{"name": "low", "type_id": 1, "bits_offset": 224, "bitfield_size": 3},
     }
