@@ -1,12 +1,13 @@
-"""``cgroup show|tree|attach|detach``: programs attached to cgroups.
+"""``cgroup show|list|tree|attach|detach``: programs of control groups.
+
+Attach types have the kernel's names, or the short names of old (``ingress``, ``connect4``), which
+may be cut short.
 
 Example::
 
-    $ bpftool cgroup tree
-    CgroupPath
-    ID       AttachType               AttachFlags     Name
-    /sys/fs/cgroup/system.slice
-        764      cgroup_inet_ingress      multi           cg_ingress
+    $ bpftool cgroup show /sys/fs/cgroup/mine
+    ID       AttachType         AttachFlags     Name
+    764      cgroup_inet_egress multi           count_bytes
 """
 
 from __future__ import annotations
@@ -15,110 +16,142 @@ import errno
 import os
 
 from bpflens.bpftool import handle
-from bpflens.bpftool.prog_attach import attach_type
-from bpflens.bpftool.prog_show import full_name
-from bpflens.bpftool.tool import Failure, cause, strerror
+from bpflens.bpftool.prog_show import full_name, type_name
+from bpflens.bpftool.tool import Failure, strerror
+from bpflens.bpftool.words import first_match
 from bpflens.errors import SyscallError
-from bpflens.kernel.object_command import prog_query
-from bpflens.uapi import bpf as _uapi
+from bpflens.kernel import bpf
+from bpflens.objects.program import Program
+from bpflens.uapi import bpf as u
+from bpflens.uapi.bpf import ATTACH_TYPE_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
-    from bpflens.objects.program import Program
 
-    Row = tuple[int, int, int]  # program id, attach type, flags
+    _Row = dict[str, object]
 
 __all__ = ["attach", "detach", "show", "tree"]
 
-_TYPES = (
-    _uapi.BPF_CGROUP_INET_INGRESS, _uapi.BPF_CGROUP_INET_EGRESS,
-    _uapi.BPF_CGROUP_INET_SOCK_CREATE, _uapi.BPF_CGROUP_INET_SOCK_RELEASE,
-    _uapi.BPF_CGROUP_INET4_BIND, _uapi.BPF_CGROUP_INET6_BIND,
-    _uapi.BPF_CGROUP_INET4_POST_BIND, _uapi.BPF_CGROUP_INET6_POST_BIND,
-    _uapi.BPF_CGROUP_INET4_CONNECT, _uapi.BPF_CGROUP_INET6_CONNECT,
-    _uapi.BPF_CGROUP_UNIX_CONNECT, _uapi.BPF_CGROUP_INET4_GETPEERNAME,
-    _uapi.BPF_CGROUP_INET6_GETPEERNAME, _uapi.BPF_CGROUP_UNIX_GETPEERNAME,
-    _uapi.BPF_CGROUP_INET4_GETSOCKNAME, _uapi.BPF_CGROUP_INET6_GETSOCKNAME,
-    _uapi.BPF_CGROUP_UNIX_GETSOCKNAME, _uapi.BPF_CGROUP_UDP4_SENDMSG,
-    _uapi.BPF_CGROUP_UDP6_SENDMSG, _uapi.BPF_CGROUP_UNIX_SENDMSG,
-    _uapi.BPF_CGROUP_UDP4_RECVMSG, _uapi.BPF_CGROUP_UDP6_RECVMSG,
-    _uapi.BPF_CGROUP_UNIX_RECVMSG, _uapi.BPF_CGROUP_SOCK_OPS, _uapi.BPF_CGROUP_DEVICE,
-    _uapi.BPF_CGROUP_SYSCTL, _uapi.BPF_CGROUP_GETSOCKOPT, _uapi.BPF_CGROUP_SETSOCKOPT,
-    _uapi.BPF_LSM_CGROUP,
-)  # fmt: skip
-_FLAGS = {0: "", _uapi.BPF_F_ALLOW_OVERRIDE: "override", _uapi.BPF_F_ALLOW_MULTI: "multi"}
-_WIDTH = 24  # as wide as the longest attach type
+# What is asked for, in this order; the short name that each has from older times.
+_SHORT_NAMES = {
+    u.BPF_CGROUP_INET_INGRESS: "ingress",
+    u.BPF_CGROUP_INET_EGRESS: "egress",
+    u.BPF_CGROUP_INET_SOCK_CREATE: "sock_create",
+    u.BPF_CGROUP_INET_SOCK_RELEASE: "sock_release",
+    u.BPF_CGROUP_INET4_BIND: "bind4",
+    u.BPF_CGROUP_INET6_BIND: "bind6",
+    u.BPF_CGROUP_INET4_POST_BIND: "post_bind4",
+    u.BPF_CGROUP_INET6_POST_BIND: "post_bind6",
+    u.BPF_CGROUP_INET4_CONNECT: "connect4",
+    u.BPF_CGROUP_INET6_CONNECT: "connect6",
+    u.BPF_CGROUP_UNIX_CONNECT: "connect_unix",
+    u.BPF_CGROUP_INET4_GETPEERNAME: "getpeername4",
+    u.BPF_CGROUP_INET6_GETPEERNAME: "getpeername6",
+    u.BPF_CGROUP_UNIX_GETPEERNAME: "getpeername_unix",
+    u.BPF_CGROUP_INET4_GETSOCKNAME: "getsockname4",
+    u.BPF_CGROUP_INET6_GETSOCKNAME: "getsockname6",
+    u.BPF_CGROUP_UNIX_GETSOCKNAME: "getsockname_unix",
+    u.BPF_CGROUP_UDP4_SENDMSG: "sendmsg4",
+    u.BPF_CGROUP_UDP6_SENDMSG: "sendmsg6",
+    u.BPF_CGROUP_UNIX_SENDMSG: "sendmsg_unix",
+    u.BPF_CGROUP_UDP4_RECVMSG: "recvmsg4",
+    u.BPF_CGROUP_UDP6_RECVMSG: "recvmsg6",
+    u.BPF_CGROUP_UNIX_RECVMSG: "recvmsg_unix",
+    u.BPF_CGROUP_SOCK_OPS: "sock_ops",
+    u.BPF_CGROUP_DEVICE: "device",
+    u.BPF_CGROUP_SYSCTL: "sysctl",
+    u.BPF_CGROUP_GETSOCKOPT: "getsockopt",
+    u.BPF_CGROUP_SETSOCKOPT: "setsockopt",
+    u.BPF_LSM_CGROUP: "lsm_cgroup",
+}
+_TYPES = tuple(_SHORT_NAMES)
+_FLAGS = {u.BPF_F_ALLOW_MULTI: "multi", u.BPF_F_ALLOW_OVERRIDE: "override", 0: ""}
+_WIDTH = 15
 
 
 def show(tool: Tool, words: Words) -> int:
-    """Show what is attached to one cgroup."""
+    """``cgroup show CGROUP [effective]``."""
     words.need(1)
-    path = words.take()
+    path = words.take("cgroup")
     effective = _effective(words)
-    rows = _rows(path, effective)
+    rows = _attached(path, effective)
     if tool.json is not None:
-        tool.json.value(_listed(rows, effective))
-        return 0
-    if rows:
-        tool.out(_header(effective) + _table(rows, effective, ""))
+        tool.json.value(rows)
+    elif rows:
+        width = _type_width(rows)
+        tool.out(_header(effective, width))
+        tool.out("".join(_line(row, "", width) for row in rows))
     return 0
 
 
 def tree(tool: Tool, words: Words) -> int:
-    """Show what is attached to a cgroup and all below."""
-    root = words.take() if words else _root()
+    """``cgroup tree [CGROUP_ROOT] [effective]``: every cgroup below the root that has programs."""
+    root = words.take() if words else _mount_point()
     effective = _effective(words)
     if not os.path.isdir(root):
-        raise Failure(f"can't iterate over {root}: No such file or directory")
+        raise Failure(f"can't iterate over {root}: {_why_no_directory(root)}")
     if tool.json is not None:
         tool.json.start("[")
-    else:
-        tool.out(f"CgroupPath\n{_header(effective)}")
-    device = os.stat(root).st_dev
-    for parent, directories, _ in os.walk(root):
-        directories.sort()
-        try:
-            if os.stat(parent).st_dev != device:
-                directories.clear()  # another file system
-                continue
-            rows = _rows(parent, effective)
-        except FileNotFoundError:
-            continue  # it was removed meanwhile
-        except Failure:
-            if os.path.isdir(parent):
-                raise
-            continue
-        if not rows:
-            continue
-        if tool.json is not None:
-            tool.json.value({"cgroup": parent, "programs": _listed(rows, effective)})
-        else:
-            tool.out(f"{parent}\n{_table(rows, effective, '    ' if parent != root else '')}")
-    if tool.json is not None:
+        for path in _walk(root):
+            rows = _attached(path, effective, gone=True)
+            if rows:
+                tool.json.value({"cgroup": path, "programs": rows})
         tool.json.end()
+        return 0
+    found = [(path, rows) for path in _walk(root) if (rows := _attached(path, effective, True))]
+    width = _type_width([row for _, rows in found for row in rows])
+    tool.out(f"CgroupPath\n{_header(effective, width)}")
+    for path, rows in found:
+        indent = "" if path == root else "    "
+        tool.out(f"{path}\n" + "".join(_line(row, indent, width) for row in rows))
     return 0
 
 
 def _effective(words: Words) -> bool:
     found = False
     while words:
+        word = words.peek()
         if not words.take_if("effective"):
-            raise Failure(f"expected no more arguments, 'effective', got: '{words.peek()}'?")
+            raise Failure(f"expected no more arguments, 'effective', got: '{word}'?")
         if found:
-            raise Failure("duplicated argument: effective")
+            raise Failure(f"duplicated argument: {word}")
         found = True
     return found
 
 
-def _root() -> str:
-    with open("/proc/self/mounts") as file:
+def _mount_point() -> str:
+    with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            fields = line.split()
-            if len(fields) > 2 and fields[2] == "cgroup2":
+            fields = line.split(" ")
+            if fields[2] == "cgroup2":
                 return fields[1].replace("\\040", " ")
     raise Failure("cgroup v2 isn't mounted")
+
+
+def _why_no_directory(path: str) -> str:
+    return os.strerror(errno.ENOTDIR if os.path.exists(path) else errno.ENOENT)
+
+
+def _walk(root: str) -> Iterator[str]:
+    # The directories of one mount, a parent before its children.
+    device = os.stat(root).st_dev
+    for path, folders, _ in os.walk(root):
+        yield path
+        folders[:] = [name for name in folders if _device(os.path.join(path, name)) == device]
+
+
+def _device(path: str) -> int:
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return -1
+
+
+# --- what is attached ---------------------------------------------------------------------------
 
 
 def _open(path: str) -> int:
@@ -128,147 +161,205 @@ def _open(path: str) -> int:
         raise Failure(f"can't open cgroup {path}: {strerror(error)}") from None
 
 
-def _rows(path: str, effective: bool) -> list[Row]:
-    fd = _open(path)
-    flags = _uapi.BPF_F_QUERY_EFFECTIVE if effective else 0
-    rows: list[Row] = []
+def _attached(path: str, effective: bool, gone: bool = False) -> list[_Row]:
+    # One row for each program; none where the cgroup has gone meanwhile and that may be.
+    if gone and not os.path.isdir(path):
+        return []
+    directory = _open(path)
     try:
-        for kind in _TYPES:
-            try:
-                found = prog_query(fd, kind, query_flags=flags)
-            except SyscallError as error:
-                if error.errno == errno.EINVAL:
-                    continue  # a type that this kernel does not know
-                text = f"can't query bpf programs attached to {path}: {strerror(error)}"
-                if error.errno == errno.EBADF:
-                    text += ": this is no directory of a cgroup2 file system"
-                raise Failure(text) from None
-            each = found.prog_attach_flags
-            for number, id in enumerate(found.prog_ids):
-                own = each[number] if number < len(each) else 0
-                rows.append((id, kind, own or found.attach_flags))
+        return [row for attach_type in _TYPES for row in _rows(directory, attach_type, effective)]
+    except SyscallError as error:
+        if gone and error.errno == errno.ENOENT:
+            return []
+        failure = handle.tell(f"can't query bpf programs attached to {path}", error)
+        if error.errno == errno.EBADF:
+            failure.text += " (not a directory of a cgroup2 file system)"
+        raise failure from None
     finally:
-        os.close(fd)
-    return rows
+        os.close(directory)
 
 
-def _header(effective: bool) -> str:
-    flags = "" if effective else f"{'AttachFlags':<15} "
-    return f"{'ID':<8} {'AttachType':<{_WIDTH}} {flags}{'Name':<15}\n"
+def _rows(directory: int, attach_type: int, effective: bool) -> Iterator[_Row]:
+    query_flags = u.BPF_F_QUERY_EFFECTIVE if effective else 0
+    try:
+        found = bpf.prog_query(directory, attach_type, query_flags=query_flags)
+    except SyscallError as error:
+        if error.errno == errno.EINVAL:
+            return  # an attach type that this kernel does not know
+        raise
+    flags = found.prog_attach_flags or [0] * len(found.prog_ids)
+    for id, own_flags in zip(found.prog_ids, flags, strict=False):
+        row = _row(id, attach_type)
+        if row is None:
+            continue
+        if not effective:
+            number = own_flags or found.attach_flags
+            row["attach_flags"] = _FLAGS.get(number, f"unknown({number:x})")
+        yield {name: row[name] for name in _ORDER if name in row}
 
 
-def _flags(flags: int) -> str:
-    return _FLAGS.get(flags, f"unknown({flags:x})")
+_ORDER = ("id", "attach_type", "attach_flags", "name", "attach_btf_name", "attach_btf_obj_id",
+          "attach_btf_id")  # fmt: skip
 
 
-def _opened(id: int) -> Program | None:
-    from bpflens.objects.program import Program
+def _row(id: int, attach_type: int) -> _Row | None:
+    try:
+        program = Program.from_id(id)
+    except SyscallError:
+        return None  # it has gone meanwhile
+    with program:
+        info = program.info
+        row: _Row = {
+            "id": info.id,
+            "attach_type": ATTACH_TYPE_NAMES[attach_type],
+            "name": full_name(program),
+            "attach_btf_obj_id": info.attach_btf_obj_id,
+            "attach_btf_id": info.attach_btf_id,
+        }
+        name = _target(info.attach_btf_obj_id, info.attach_btf_id)
+        if name is not None:
+            row["attach_btf_name"] = name
+        return row
+
+
+def _target(obj_id: int, type_id: int) -> str | None:
+    # The kernel function that a program is made for: empty for most, None when it has no name.
+    if not os.path.exists("/sys/kernel/btf/vmlinux"):
+        return None
+    if not type_id:
+        return ""
+    from bpflens.objects import btf
 
     try:
-        return Program.from_id(id)
-    except SyscallError:
-        return None  # detached meanwhile
+        with btf.Btf.from_id(obj_id) as found:
+            name = found.name
+        return btf.vmlinux().name(type_id) if name == "vmlinux" else None
+    except (SyscallError, OSError, ValueError):
+        return None
 
 
-def _target(program: Program) -> str:
-    # The kernel function that an LSM program of a cgroup is attached to.
-    info = program.info
-    if not info.attach_btf_id:
-        return ""
-    from bpflens.objects.btf import vmlinux
-
-    types = vmlinux()
-    return types.name(info.attach_btf_id) if info.attach_btf_id < types.nr_types else ""
+# --- plain output -------------------------------------------------------------------------------
 
 
-def _type(kind: int) -> str:
-    names = _uapi.ATTACH_TYPE_NAMES
-    return names[kind] if kind < len(names) else f"type {kind}"
+def _type_width(rows: list[_Row]) -> int:
+    # The columns line up, whatever the names.
+    return max([_WIDTH, *(len(str(row["attach_type"])) for row in rows)])
 
 
-def _table(rows: list[Row], effective: bool, indent: str) -> str:
-    lines = []
-    for id, kind, flags in rows:
-        program = _opened(id)
-        if program is None:
-            continue
-        with program:
-            shown = "" if effective else f"{_flags(flags):<15} "
-            line = f"{indent}{id:<8} {_type(kind):<{_WIDTH}} {shown}{full_name(program):<15}"
-            target = _target(program)
-            lines.append(line + (f" {target:<15}" if target else "") + "\n")
-    return "".join(lines)
+def _header(effective: bool, width: int) -> str:
+    flags = "" if effective else f"{'AttachFlags':<15} "
+    return f"{'ID':<8} {'AttachType':<{width}} {flags}{'Name':<15}\n"
 
 
-def _listed(rows: list[Row], effective: bool) -> list[dict[str, object]]:
-    listed = []
-    for id, kind, flags in rows:
-        program = _opened(id)
-        if program is None:
-            continue
-        with program:
-            one: dict[str, object] = {"id": id, "attach_type": _type(kind)}
-            if not effective:
-                one["attach_flags"] = _flags(flags)
-            one["name"] = full_name(program)
-            one["attach_btf_name"] = _target(program)
-            one["attach_btf_obj_id"] = program.info.attach_btf_obj_id
-            one["attach_btf_id"] = program.info.attach_btf_id
-            listed.append(one)
-    return listed
+def _line(row: _Row, indent: str, width: int) -> str:
+    parts = [f"{indent}{row['id']:<8} {row['attach_type']:<{width}}"]
+    if "attach_flags" in row:
+        parts.append(f" {row['attach_flags']:<15}")
+    parts.append(f" {row['name']:<15}")
+    if "attach_btf_name" in row:
+        parts.append(f" {row['attach_btf_name']:<15}")
+    elif row["attach_btf_id"]:
+        parts.append(f" attach_btf_obj_id={row['attach_btf_obj_id']}")
+        parts.append(f" attach_btf_id={row['attach_btf_id']}")
+    return "".join(parts) + "\n"
+
+
+# --- changes ------------------------------------------------------------------------------------
 
 
 def attach(tool: Tool, words: Words) -> int:
-    """Attach a program to a cgroup."""
-    return _change(tool, words, True)
-
-
-def detach(tool: Tool, words: Words) -> int:
-    """Detach a program from a cgroup."""
-    return _change(tool, words, False)
-
-
-def _change(tool: Tool, words: Words, is_attach: bool) -> int:
-    from bpflens.kernel.prog_command import prog_attach, prog_detach
-
-    verb = "attach" if is_attach else "detach"
-    if len(words) < 3:
-        raise Failure(f"too few parameters for cgroup {verb}")
-    path = words.take()
-    fd = _open(path)
+    """``cgroup attach CGROUP ATTACH_TYPE PROG [multi] [override]``."""
+    if len(words) < 4:
+        raise Failure("too few parameters for cgroup attach")
+    path = words.take("cgroup")
+    directory = _open(path)
     try:
-        word = words.take()
-        kind = attach_type(word)
-        if kind is None:
-            raise Failure("invalid attach type")
+        attach_type = _attach_type(words.take("attach type"))
         with handle.one_program(words) as program:
             flags = 0
-            while words and is_attach:
-                option = words.take_keyword("multi", "override")
-                if option is None:
-                    raise Failure(f"unknown option: {words.peek()}")
-                flags |= (
-                    _uapi.BPF_F_ALLOW_MULTI if option == "multi" else _uapi.BPF_F_ALLOW_OVERRIDE
-                )
-            words.end()
+            while words:
+                word = words.peek()
+                found = words.take_keyword("multi", "override")
+                if found is None:
+                    raise Failure(f"unknown option: {word}")
+                flags |= u.BPF_F_ALLOW_MULTI if found == "multi" else u.BPF_F_ALLOW_OVERRIDE
             try:
-                if is_attach:
-                    prog_attach(program.fd, fd, kind, flags=flags)
-                else:
-                    prog_detach(program.fd, fd, kind)
+                bpf.prog_attach(program.fd, directory, attach_type, flags=flags)
             except SyscallError as error:
-                raise Failure(f"failed to {verb} program: {_why(error, program, kind)}") from None
+                raise _refused("attach", error, program, attach_type, path) from None
     finally:
-        os.close(fd)
+        os.close(directory)
     return tool.done()
 
 
-def _why(error: SyscallError, program: Program, kind: int) -> str:
-    text = cause(error)
-    if error.errno == errno.EINVAL and not error.cause:
-        text += f": a {program.type_name} program does not fit the attach type {_type(kind)}"
-    elif error.errno == errno.ENOENT:
-        text += ": it is not attached there so"
-    elif error.errno == errno.EPERM and not error.cause:
-        text += ": the cgroup or one above allows no (other) program of this type"
-    return text
+def detach(tool: Tool, words: Words) -> int:
+    """``cgroup detach CGROUP ATTACH_TYPE PROG``."""
+    if len(words) < 4:
+        raise Failure("too few parameters for cgroup detach")
+    path = words.take("cgroup")
+    directory = _open(path)
+    try:
+        attach_type = _attach_type(words.take("attach type"))
+        with handle.one_program(words) as program:
+            words.end()
+            try:
+                bpf.prog_detach(program.fd, directory, attach_type)
+            except SyscallError as error:
+                raise _refused("detach", error, program, attach_type, path) from None
+    finally:
+        os.close(directory)
+    return tool.done()
+
+
+def _attach_type(word: str) -> int:
+    for attach_type in _TYPES:
+        if ATTACH_TYPE_NAMES[attach_type] == word:
+            return attach_type
+    # In the order of the kernel's numbers, which decides between names that begin alike.
+    found = first_match(word, [_SHORT_NAMES[number] for number in sorted(_TYPES)])
+    if found is None:
+        from difflib import get_close_matches
+
+        known = [*(ATTACH_TYPE_NAMES[number] for number in _TYPES), *_SHORT_NAMES.values()]
+        near = get_close_matches(word, known, 3, 0.6)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise Failure(f"invalid attach type: {word}{hint}" if hint else "invalid attach type")
+    return next(number for number, name in _SHORT_NAMES.items() if name == found)
+
+
+_PROGRAM_TYPES = {
+    "cgroup_skb": ("ingress", "egress"),
+    "cgroup_sock": ("sock_create", "sock_release", "post_bind4", "post_bind6"),
+    "sock_ops": ("sock_ops",),
+    "cgroup_device": ("device",),
+    "cgroup_sysctl": ("sysctl",),
+    "cgroup_sockopt": ("getsockopt", "setsockopt"),
+    "lsm": ("lsm_cgroup",),
+}
+
+
+def _refused(
+    what: str, error: SyscallError, program: Program, attach_type: int, path: str
+) -> Failure:
+    short = _SHORT_NAMES[attach_type]
+    wanted = "cgroup_sock_addr"
+    for name, attach_types in _PROGRAM_TYPES.items():
+        if short in attach_types:
+            wanted = name
+    kind = type_name(program.info.type) or str(program.info.type)
+    text = f"failed to {what} program"
+    if kind != wanted:
+        why = f"{ATTACH_TYPE_NAMES[attach_type]} takes {wanted} programs, this one is {kind}"
+        return Failure(f"{text}: {strerror(error)}: {why}")
+    if error.errno == errno.EPERM and what == "attach":
+        why = (
+            f"a program without the same flags (multi, override) is on {path} or above it, "
+            "or CAP_NET_ADMIN is missing"
+        )
+        return Failure(f"{text}: {strerror(error)}: {why}")
+    if error.errno == errno.ENOENT and what == "detach":
+        where = f"{path} as {ATTACH_TYPE_NAMES[attach_type]}"
+        return Failure(f"{text}: {strerror(error)}: it is not attached to {where}")
+    if error.errno == errno.EBADF:
+        return Failure(f"{text}: {strerror(error)}: {path} is no cgroup2 directory")
+    return handle.tell(text, error)
