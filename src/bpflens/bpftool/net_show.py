@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
-    from bpflens.kernel.link_info import LinkInfo
+    from bpflens.kernel.link_info import Netfilter
 
 __all__ = ["device", "show"]
 
@@ -85,15 +85,13 @@ def show(tool: Tool, words: Words) -> int:
     dissector = [] if only else _flow_dissector()
     netfilter = [] if only else list(_netfilter())
     if tool.json is not None:
-        from bpflens.bpftool.link_detail import netfilter_members
-
         tool.json.value(
             [
                 {
                     "xdp": xdp,
                     "tc": tc,
                     "flow_dissector": [{"id": id} for id in dissector],
-                    "netfilter": [{**netfilter_members(i), "id": i.prog_id} for i in netfilter],
+                    "netfilter": [_netfilter_members(i) for i in netfilter],
                 }
             ]
         )
@@ -103,7 +101,7 @@ def show(tool: Tool, words: Words) -> int:
 
 
 def _plain(
-    tool: Tool, xdp: list[Row], tc: list[Row], dissector: list[int], netfilter: list[LinkInfo]
+    tool: Tool, xdp: list[Row], tc: list[Row], dissector: list[int], netfilter: list[Netfilter]
 ) -> None:
     from bpflens.bpftool.link_detail import netfilter_plain
 
@@ -122,6 +120,11 @@ def _plain(
     for info in netfilter:
         tool.out(f"{netfilter_plain(info)} prog_id {info.prog_id}")
     tool.out("\n")
+
+
+def _netfilter_members(info: Netfilter) -> Row:
+    return {"pf": info.pf, "hook": info.hooknum, "prio": info.priority, "flags": info.flags,
+            "id": info.prog_id}  # fmt: skip
 
 
 def _tc_line(row: Row) -> str:
@@ -243,17 +246,17 @@ def _flow_dissector() -> list[int]:
         os.close(fd)
 
 
-def _netfilter() -> list[LinkInfo]:
+def _netfilter() -> list[Netfilter]:
     from bpflens.bpftool.device import same_namespace
     from bpflens.bpftool.holders import holders
-    from bpflens.kernel.link_info import Netfilter
+    from bpflens.kernel.link_info import Netfilter as Info
     from bpflens.objects.link import Link
 
     found: list[Netfilter] = []
     for link in handle.opened("link", Link.from_id):
         with link:
             info = link.info
-        if isinstance(info, Netfilter):
+        if isinstance(info, Info):
             found.append(info)
     if not found:
         return []
