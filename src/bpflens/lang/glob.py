@@ -61,6 +61,8 @@ class Glob:
             return [name for name in names if name == only]
         if len(pieces) == 2 and isinstance(pieces[0], str) and isinstance(pieces[1], str):
             head, tail = pieces[0], pieces[1]
+            if not head and not tail:
+                return list(names)
             least = len(head) + len(tail)
             return [
                 name

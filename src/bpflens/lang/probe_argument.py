@@ -61,10 +61,19 @@ def check_args(c: Checker, node: n.Node) -> Type | None:
     """Type ``args``: a pointer to the struct of the probe's arguments."""
     kind = c.variant.kind
     if kind not in _ARGS_KINDS:
-        c.error(node, "args", f"The args builtin can only be used with tracepoint, rawtracepoint, fentry/fexit, and uprobe probes ({kind} used here)")  # fmt: skip
+        c.error(
+            node,
+            "args",
+            "The args builtin can only be used with tracepoint, rawtracepoint, fentry/fexit, and"
+            f" uprobe probes ({kind} used here)",
+        )
         return None
     if c.variant.args is None:
-        why = "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)" if c.context.types() is None else "its arguments are not known"  # fmt: skip
+        why = (
+            "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"
+            if c.context.types() is None
+            else "its arguments are not known"
+        )
         c.error(node, "args", f"Cannot read the arguments of {c.variant.point.text}: {why}")
     return c.variant.args
 
@@ -102,7 +111,17 @@ def check_arg(c: Checker, node: n.Node) -> Type | None:
     name = node.name  # type: ignore[attr-defined]
     kind = c.variant.kind
     if kind not in _ARG_KINDS:
-        c.error(node, "arg", f"The {name} builtin can only be used with 'kprobes', 'uprobes' and 'usdt' probes ({kind} used here)", *(["Use args.FIELD; `bpftrace -lv PROBE` lists the fields"] if kind in _ARGS_KINDS else []))  # fmt: skip
+        c.error(
+            node,
+            "arg",
+            f"The {name} builtin can only be used with 'kprobes', 'uprobes' and 'usdt' probes"
+            f" ({kind} used here)",
+            *(
+                ["Use args.FIELD; `bpftrace -lv PROBE` lists the fields"]
+                if kind in _ARGS_KINDS
+                else []
+            ),
+        )
         return None
     number = int(name[3:])
     limit = len(ARGUMENT_REGISTERS[c.target.arch])
@@ -150,7 +169,12 @@ def check_retval(c: Checker, node: n.Node) -> Type | None:
     if kind == "fexit":
         return c.variant.result or UINT64
     hint = ["try to use args.ret instead"] if kind == "tracepoint" else []
-    c.error(node, "retval", f"The retval builtin can only be used with 'kretprobe' and 'uretprobe' and 'fentry' probes ({kind} used here)" + (" (try to use args.ret instead)" if hint else ""))  # fmt: skip
+    c.error(
+        node,
+        "retval",
+        "The retval builtin can only be used with 'kretprobe' and 'uretprobe' and 'fentry' probes"
+        f" ({kind} used here)" + (" (try to use args.ret instead)" if hint else ""),
+    )
     return None
 
 

@@ -7,7 +7,7 @@ an error, a warning or nothing, as the configuration's ``missing_probes`` says.
 
 Example::
 
-    attachments = attach_all(program, loaded.programs, pid=0, warn=print, has=feature.has)
+    attachments = attach_all(program, loaded.programs, pid=0, warn=print)
 """
 
 from __future__ import annotations
@@ -29,12 +29,6 @@ __all__ = ["BY_HAND", "TooManyProbes", "attach_all", "check_limits", "drop_missi
 BY_HAND = frozenset(("begin", "end", "self", "test", "bench"))
 # Their programs run last attached, first served.
 _REVERSED = frozenset(("kprobe", "uprobe", "uretprobe", "usdt", "fentry", "fexit", "iter"))
-_MULTI = {
-    "kprobe": "kprobe_multi",
-    "kretprobe": "kprobe_multi",
-    "uprobe": "uprobe_multi",
-    "uretprobe": "uprobe_multi",
-}
 _KERNEL_KINDS = ("kprobe", "kretprobe", "fentry", "fexit")
 _ADVICE = "If this is expected, set the 'missing_probes' config variable to 'warn'."
 
@@ -105,19 +99,18 @@ def attach_all(
     *,
     pid: int,
     warn: Callable[[str], None],
-    has: Callable[[str], bool],
 ) -> list[Attachment]:
     """Attach every probe; on an error everything is detached again."""
     how = str(program.config.get("missing_probes", "error"))
     made: list[Attachment] = []
     failed: list[str] = []
     try:
-        for group in _groups(program.probes, has):
-            made += _attach_group(group, loaded, pid, how, failed, warn, program)
+        for group in _groups(program.probes):
+            made += _attach_group(group, loaded, pid, how, failed)
     except BaseException:
         close_all(made)
         raise
-    if failed and how == "warn":
+    if failed and how != "ignore":
         _report(failed, warn)
     return made
 
@@ -130,7 +123,7 @@ def _report(failed: Sequence[str], warn: Callable[[str], None]) -> None:
     warn(f"Unable to attach {len(failed)} probes, among them {', '.join(failed[:3])}. Skipping.")
 
 
-def _groups(probes: Iterable[ProbeSchema], has: Callable[[str], bool]) -> list[list[ProbeSchema]]:
+def _groups(probes: Iterable[ProbeSchema]) -> list[list[ProbeSchema]]:
     # Probes that one link can carry, else lists of one; in the order of attaching.
     groups: list[list[ProbeSchema]] = []
     together: dict[tuple[str, str], list[ProbeSchema]] = {}
@@ -139,7 +132,7 @@ def _groups(probes: Iterable[ProbeSchema], has: Callable[[str], bool]) -> list[l
             continue
         key = _key(probe)
         known = together.get(key) if key else None
-        if known is not None and has(_MULTI[probe.kind]):
+        if known is not None:
             known.append(probe)
             continue
         group = [probe]
@@ -151,10 +144,9 @@ def _groups(probes: Iterable[ProbeSchema], has: Callable[[str], bool]) -> list[l
 
 
 def _key(probe: ProbeSchema) -> tuple[str, str] | None:
-    options = probe.options
-    if probe.kind not in _MULTI or options.get("offset") or options.get("address"):
+    if not probe.options.get("multi"):
         return None
-    return probe.program, str(options.get("path", ""))
+    return probe.program, str(probe.options.get("path", ""))
 
 
 def _attach_group(
@@ -163,29 +155,24 @@ def _attach_group(
     pid: int,
     how: str,
     failed: list[str],
-    warn: Callable[[str], None],
-    program: CompiledProgram,
 ) -> list[Attachment]:
-    target = loaded[group[0].program]
-    if len(group) > 1:
-        try:
-            point = make(group[0].kind, _many(group), pid=pid)
-            return [point.attach(target)]
-        except AttachError:
-            # One that the kernel does not take spoils them all: find out which.
-            pass
-    made = []
-    for probe in group:
-        try:
-            kind = str(probe.options.get("attach_kind", probe.kind))
-            point = make(kind, probe.options, pid=pid)
-            made.append(point.attach(target, cookie=probe.cookie))
-        except AttachError as error:
-            if how == "error":
-                close_all(made)
-                raise _explained(probe, error) from error
-            failed.append(probe.name)
-    return made
+    first = group[0]
+    options = _many(group) if first.options.get("multi") else first.options
+    try:
+        kind = str(first.options.get("attach_kind", first.kind))
+        point = make(kind, options, pid=pid)
+        return [point.attach(loaded[first.program], cookie=first.cookie)]
+    except AttachError as error:
+        if len(group) == 1:
+            # A pattern may meet what the kernel does not let anybody attach to.
+            if how == "error" and not first.options.get("multi"):
+                raise _explained(first, error) from error
+            failed.append(first.name)
+            return []
+    # One that the kernel does not take spoils them all: the halves will show which.
+    half = len(group) // 2
+    made = _attach_group(group[:half], loaded, pid, how, failed)
+    return made + _attach_group(group[half:], loaded, pid, how, failed)
 
 
 def _many(group: Sequence[ProbeSchema]) -> dict[str, object]:

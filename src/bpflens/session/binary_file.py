@@ -21,30 +21,32 @@ __all__ = ["executable", "find", "functions", "mapped", "offsets", "static_probe
 
 # Symbols of type FUNC, and those whose address a function returns when the library is loaded.
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10
+_PT_LOAD, _PF_X = 1, 1
 
 
 def find(name: str, pid: int = 0) -> list[str]:
     """Return the files that a path, a pattern, a program's or a library's name means.
 
-    With a process, "" is its executable and "*" every file that it has mapped to run.
+    Paths stay as they were written. With a process, "" is its executable, "*" every file that it
+    has mapped to run, and a path is meant as the process sees it; without, "*" is every process's.
     """
     if pid and name == "":
-        return [executable(pid)]
+        return [executable(pid)] if os.path.exists(f"/proc/{pid}/exe") else []
     if name == "*":
-        # Without a process: those of all processes.
         pids = [pid] if pid else [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
         return sorted({path for one in pids for path in mapped(one)})
+    if pid and name.startswith("/") and not name.startswith("/proc/"):
+        name = _seen_from_here(pid, name)
     if has_wildcard(name):
         from glob import glob
 
-        return sorted({os.path.realpath(path) for path in glob(name) if _is_elf(path)})
+        return sorted(path for path in glob(name) if _is_elf(path))
     from bpflens.attach.binary import binary_path
 
     try:
-        found = binary_path(name)
+        return [binary_path(name)]
     except Error:
         return []
-    return [found if found.startswith("/proc/") else os.path.realpath(found)]
 
 
 def executable(pid: int) -> str:
@@ -73,7 +75,7 @@ def _seen_from_here(pid: int, path: str) -> str:
         same = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
     except OSError:
         same = False
-    if same and os.path.exists(path):
+    if same:
         return path
     return f"/proc/{pid}/root{path}"
 
@@ -120,6 +122,21 @@ def offsets(path: str, names: Iterable[str]) -> list[int]:
             at = file.vaddr_to_offset(symbol.value) if symbol is not None else None
             found.append(place(path, name).offset if at is None else at)
     return found
+
+
+def is_code(path: str, address: int) -> bool:
+    """Whether a virtual address is in an executable segment of a file."""
+    from bpflens.elf import File
+
+    try:
+        with File(path) as file:
+            return any(
+                segment.flags & _PF_X and 0 <= address - segment.vaddr < segment.memsz
+                for segment in file.segments
+                if segment.type == _PT_LOAD
+            )
+    except (Error, OSError):
+        return False
 
 
 def _function_names(symbols: Iterable[object]) -> set[str]:

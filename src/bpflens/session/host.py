@@ -97,8 +97,9 @@ class HostTarget:
         return [
             (name, found)
             for name in systems
-            for found in pattern.filter(sorted(tracefs.events(name)))
-            if tracefs.is_event(name, found)
+            for found in pattern.filter(tracefs.events(name))
+            # The events of the function tracers cannot be attached to, and have no number.
+            if name != "ftrace" or tracefs.is_event(name, found)
         ]
 
     def tracepoint_format(self, system: str, event: str) -> bytes | None:
@@ -142,9 +143,7 @@ class HostTarget:
         if self._functions is None:
             from bpflens.session.kernel_function import KernelFunctions
 
-            self._functions = KernelFunctions(
-                self.kallsyms(), self.btf(), self._traceable_functions
-            )
+            self._functions = KernelFunctions(self.btf(), self._traceable_functions)
         return self._functions
 
     def kernel_functions(self, module: str, function: str) -> Sequence[tuple[str, str]]:
@@ -229,6 +228,12 @@ class HostTarget:
         except Error:
             return None
         return found.address, found.size
+
+    def is_code(self, binary: str, address: int) -> bool:
+        """Whether an address of a file is in what it runs."""
+        from bpflens.session import binary_file
+
+        return binary_file.is_code(binary, address)
 
     def usdt_probes(self, binary: str, provider: str, name: str) -> Sequence[tuple[str, str, str]]:
         """Return the USDT probes of files that patterns match."""

@@ -6,7 +6,7 @@ describes have typed arguments. Names that only look like functions are left out
 
 Example::
 
-    KernelFunctions(btf=btf).match("*", "vfs_re*")     # [('vmlinux', 'vfs_read'), ...]
+    KernelFunctions(btf).match("*", "vfs_re*")     # [('vmlinux', 'vfs_read'), ...]
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bpflens.btf import Btf
-    from bpflens.symbols import Kallsyms
 
 __all__ = ["KernelFunctions"]
 
@@ -36,10 +35,9 @@ _DANGEROUS = frozenset(("arch_cpu_idle", "default_idle", "bpf_dispatcher_xdp_fun
 class KernelFunctions:
     """The traceable functions; read when first asked for."""
 
-    __slots__ = ("_btf", "_file", "_kallsyms", "_modules", "_typed")
+    __slots__ = ("_btf", "_file", "_modules", "_typed")
 
-    def __init__(self, kallsyms: Kallsyms, btf: Btf | None, file: str = "") -> None:
-        self._kallsyms = kallsyms
+    def __init__(self, btf: Btf | None, file: str = "") -> None:
         self._btf = btf
         self._file = file
         self._modules: dict[str, list[str]] | None = None
@@ -59,8 +57,9 @@ class KernelFunctions:
         pattern, modules = Glob(function), Glob(module)
         found: list[tuple[str, str]] = []
         if modules.match(_KERNEL) and self._btf is not None:
-            names = pattern.filter(sorted(self.typed()))
-            found += [(_KERNEL, name) for name in self._existing(_KERNEL, names)]
+            typed = self.typed()
+            names = pattern.filter(self.modules().get(_KERNEL, ()))
+            found += [(_KERNEL, name) for name in names if name in typed]
         if module == _KERNEL:
             return found
         for name, btf in btfs:
@@ -98,16 +97,22 @@ class KernelFunctions:
             return ""
 
     def _from_symbols(self) -> dict[str, list[str]]:
-        kallsyms = self._kallsyms
-        modules = [name for name in kallsyms.modules() if name != "bpf"]
-        if not modules:
-            return {_KERNEL: _clean(kallsyms.functions("*"))}
-        return {
-            module or _KERNEL: _clean(
-                name for name, _, _, _ in kallsyms.glob(types=FUNCTION_TYPES, module=module)
-            )
-            for module in ("", *modules)
-        }
+        # Read as a whole: the file is asked for all its names at once, and by nobody else.
+        import re
+
+        try:
+            with open("/proc/kallsyms", "rb") as file:
+                data = file.read()
+        except OSError:
+            return {_KERNEL: []}
+        letters = FUNCTION_TYPES.encode()
+        names = re.findall(b" [" + letters + rb"] ([^\n\t]+)\n", data)
+        found = {_KERNEL: _clean(b"\n".join(names).decode().split("\n"))}
+        owned: dict[str, list[str]] = {}
+        for name, module in re.findall(b" [" + letters + rb"] ([^\n\t]+)\t\[([^\n]+)\]\n", data):
+            owned.setdefault(module.decode(), []).append(name.decode())
+        owned.pop("bpf", None)
+        return found | {module: _clean(theirs) for module, theirs in owned.items()}
 
 
 def _by_module(text: str) -> dict[str, list[str]]:
@@ -125,5 +130,5 @@ def _by_module(text: str) -> dict[str, list[str]]:
 
 
 def _clean(names: Iterable[str]) -> list[str]:
-    kept = {name for name in names if not name.startswith(_UNTRACEABLE) and ".part." not in name}
-    return sorted(kept - _DANGEROUS)
+    kept = [name for name in names if not name.startswith(_UNTRACEABLE) and ".part." not in name]
+    return sorted(set(kept) - _DANGEROUS)

@@ -48,9 +48,10 @@ class Output:
         """Write a message for people; results added before come first."""
         self.message_bytes(text.encode("utf-8", "surrogateescape"))
 
-    def message_bytes(self, data: bytes) -> None:
-        """Write an encoded message."""
-        self.flush()
+    def message_bytes(self, data: bytes, *, ahead: bool = False) -> None:
+        """Write an encoded message, ``ahead`` of results that have not been written yet or not."""
+        if not ahead:
+            self.flush()
         try:
             _write_all(self.message_fd, data)
         except OSError:

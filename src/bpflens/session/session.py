@@ -28,7 +28,7 @@ from bpflens.session import attaching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -64,7 +64,6 @@ class Session:
         pid: int = 0,
         alive: Callable[[], bool] | None = None,
         run_command: Callable[[bytes], bytes] | None = None,
-        without: Iterable[str] = (),
     ) -> None:
         self.program = program
         self.renderer = renderer
@@ -78,8 +77,6 @@ class Session:
         self.loaded: Loaded | None = None
         self.attachments: list[Attachment] = []
         self.run_command = run_command
-        # Features that are not to be used, though the kernel has them.
-        self.without = frozenset(without)
         self._alive = alive
         self._ring: RingBuffer | None = None
         self._poller: Poller | None = None
@@ -128,15 +125,12 @@ class Session:
 
     def attach(self) -> None:
         """Attach everything that is attached at all; raises what the first failure raises."""
-        from bpflens.kernel.feature import has
-
         assert self.loaded is not None
         self.attachments = attaching.attach_all(
             self.program,
             self.loaded.programs,
             pid=self.pid,
             warn=self._warn,
-            has=lambda feature: feature not in self.without and has(feature),
         )
 
     def _warn(self, text: str) -> None:

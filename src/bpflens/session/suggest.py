@@ -7,7 +7,7 @@ tracepoints, part by part.
 Example::
 
     missing("kprobe")                      # 'this kernel has no kprobe (CONFIG_KPROBE_EVENTS ...)'
-    nearest("kprobe", "do_sys_open*")      # ['tracepoint:syscalls:sys_enter_openat', ...]
+    nearest("kprobe", ["do_sys_open"])     # ['tracepoint:syscalls:sys_enter_openat', ...]
 """
 
 from __future__ import annotations
@@ -144,23 +144,24 @@ def missing(kind: str) -> str:
 
 def hints(kind: str, functions: Sequence[str]) -> list[str]:
     """Return sentences that name the nearest probes of this machine."""
-    found: list[str] = []
-    for function in functions[:_MOST_TRIED]:
-        found += [name for name in nearest(kind, function) if name not in found]
-        if len(found) >= _MOST:
-            break
+    found = nearest(kind, functions)
     if not found:
         return ["`bpftrace -l 'tracepoint:*'` lists what can be traced here"]
     return [
-        f"these see the same event here: {', '.join(found[:_MOST])}",
+        f"the nearest that exist here: {', '.join(found)}",
         f"their arguments are args.NAME: see `bpftrace -lv '{found[0]}'`",
     ]
 
 
-def nearest(kind: str, function: str) -> list[str]:
-    """Return tracepoints that see what a probe on a kernel function (or a pattern) would see."""
+def nearest(kind: str, functions: Sequence[str]) -> list[str]:
+    """Return tracepoints that see what a probe on kernel functions (patterns) would see."""
+    found: list[str] = []
     try:
-        found = _known(kind, function) or _similar(function)
+        for function in functions[:_MOST_TRIED]:
+            found += [name for name in _known(kind, function) if name not in found]
+            if len(found) >= _MOST:
+                break
+        found = found or _similar(functions[0])
     except OSError:
         # tracefs cannot be read.
         return []

@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     try:
         options = parse(words)
     except WrongWords as error:
-        sys.stderr.write(f"ERROR: USAGE: {error}\n")
+        sys.stderr.write(f"ERROR: {error.kind}{error}\n")
         if error.with_usage:
             _show_usage()
         return 1

@@ -88,10 +88,14 @@ _ASKS_ONLY = ("help", "version", "info")
 
 
 class WrongWords(UsageError):
-    """Words that make no sense; ``with_usage`` says that the usage text helps to see why."""
+    """Words that make no sense.
 
-    def __init__(self, message: str, *, with_usage: bool = False) -> None:
+    ``kind`` stands before the message; ``with_usage`` says that the usage text helps to see why.
+    """
+
+    def __init__(self, message: str, *, kind: str = "USAGE: ", with_usage: bool = False) -> None:
         super().__init__(message)
+        self.kind = kind
         self.with_usage = with_usage
 
 
@@ -263,9 +267,10 @@ def _pid(text: str) -> int:
     try:
         value = int(text, 0)
     except ValueError:
-        raise WrongWords(f"Failed to parse pid: {text} is not a number") from None
+        why = "invalid trailing bytes" if text[:1].isdigit() else "invalid integer"
+        raise WrongWords(f"Failed to parse pid: {why}: {text}", kind="") from None
     if not 0 < value <= _MOST_PIDS:
-        raise WrongWords(f"Pid out of range: {text}")
+        raise WrongWords(f"Pid out of range: {text}", kind="")
     return value
 
 

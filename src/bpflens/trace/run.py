@@ -55,7 +55,6 @@ def run(
         pid=options.pid,
         alive=_watcher(options, child),
         run_command=_system,
-        without=options.no_features,
     )
     with session, _Signals(session) as signals:
         status = _run(options, session, child, compat, signals.fd)
@@ -113,7 +112,8 @@ def _announce(options: Options, session: Session, compat: str) -> None:
         session.output.write(shown)
         session.output.flush()
     else:
-        session.output.message_bytes(shown)
+        # What begin probes printed comes behind it.
+        session.output.message_bytes(shown, ahead=True)
 
 
 def _notify(session: Session) -> None:

@@ -66,7 +66,7 @@ class _Captured(Output):
     def write(self, data: bytes) -> None:
         self.text += data
 
-    def message_bytes(self, data: bytes) -> None:
+    def message_bytes(self, data: bytes, *, ahead: bool = False) -> None:
         self.text += data
         self.complaints += b": ERROR: " in data
 
@@ -195,9 +195,7 @@ def _table(results: list[tuple[str, int, int]]) -> str:
     width = max([_NAME_WIDTH, *(len(name) for name, _, _ in results)]) + 1
     head = f"{'Benchmark':<{width}}{'Time(ns)':<{_TIME_WIDTH}}Iterations"
     lines = [head, "-" * len(head)]
-    lines += [
-        f"{name:<{width}}{average:<{_TIME_WIDTH}}{count}" for name, average, count in results
-    ]
+    lines += [f"{name:<{width}}{average:<{_TIME_WIDTH}}{count}" for name, average, count in results]
     return "".join(f"{line}\n" for line in lines)
 
 

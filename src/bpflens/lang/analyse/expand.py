@@ -15,7 +15,7 @@ from bpflens.lang.types import FieldInfo, Pointer, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bpflens.lang.attach_point import AttachPointSpec
     from bpflens.lang.context import Context
@@ -44,7 +44,7 @@ def _expand_probe(probe: n.Probe, context: Context, variants: list[Variant]) -> 
         named["container_pid"] = str(context.options["container_pid"])
     parameters = Parameters(context.params, named)
     uses = _names_used(probe)
-    before, complaints = len(variants), len(context.diagnostics.items)
+    before, before_complaints = len(variants), len(context.diagnostics.items)
     for point in probe.attach_points:
         specs = parse(
             point,
@@ -57,7 +57,9 @@ def _expand_probe(probe: n.Probe, context: Context, variants: list[Variant]) -> 
         for spec in specs:
             _expand_point(probe, point, spec, uses, context, variants)
     if len(variants) == before:
-        _complain_of_empty(probe, context, len(context.diagnostics.items) > complaints)
+        complaints = context.diagnostics.items[before_complaints:]
+        missing = all(item.code == "missing-probe" for item in complaints)
+        _complain_of_empty(probe, context, missing)
 
 
 def _expand_point(
@@ -92,9 +94,26 @@ def _expand_point(
         return
     for group_matches in groups:
         variant = Variant(probe, point, spec.kind, group_matches, len(variants))
+        variant.multi = len(group_matches) > 1 and _fits_one_link(spec, context)
         if uses & {"args", "ctx", "retval"}:
             _ARGUMENTS.get(spec.kind, _no_arguments)(variant, context)
         variants.append(variant)
+
+
+# Kinds whose many matches one link of the kernel can carry, and the feature that it takes.
+_MULTI = {
+    "kprobe": "kprobe_multi",
+    "kretprobe": "kprobe_multi",
+    "uprobe": "uprobe_multi",
+    "uretprobe": "uprobe_multi",
+}
+
+
+def _fits_one_link(spec: AttachPointSpec, context: Context) -> bool:
+    feature = _MULTI.get(spec.kind)
+    if feature is None or "address" in spec.options or "offset" in spec.options:
+        return False
+    return context.target.has(feature)
 
 
 def _within_limit(count: int, spec: AttachPointSpec, context: Context) -> bool:
@@ -244,6 +263,21 @@ def _user_functions(spec: AttachPointSpec, context: Context) -> list[Match] | No
     return found
 
 
+def _addresses(spec: AttachPointSpec, files: Sequence[str], context: Context) -> list[Match] | None:
+    address = spec.number("address")
+    for path in files:
+        if not context.options.get("unsafe") and not context.target.is_code(path, address):
+            context.diagnostics.error(
+                "address",
+                f"Could not resolve address: {path}:{address:#x}",
+                spec.start,
+                spec.end,
+                "It is not in the code of the file.",
+            )
+            return None
+    return [Match(spec.full_name(path=p), {**spec.options, "path": p}) for p in files]
+
+
 def _inside(spec: AttachPointSpec, found: list[Match], context: Context) -> list[Match] | None:
     # An offset has to lie inside the function.
     offset = spec.number("offset")
@@ -309,7 +343,7 @@ def _complain(spec: AttachPointSpec, context: Context) -> None:
     context.diagnostics.error("missing-probe", message, spec.start, spec.end, *hints, _WARN_HINT)
 
 
-def _complain_of_empty(probe: n.Probe, context: Context, explained: bool) -> None:
+def _complain_of_empty(probe: n.Probe, context: Context, missing: bool) -> None:
     how = str(context.config.get("missing_probes", "error"))
     if how == "ignore" or not probe.attach_points:
         return
@@ -322,7 +356,7 @@ def _complain_of_empty(probe: n.Probe, context: Context, explained: bool) -> Non
             start,
             end,
         )
-    elif not explained:
+    elif missing:
         message = f"Probe has no valid attach points. {_WARN_HINT}"
         context.diagnostics.error("empty-probe", message, start, end)
 

@@ -42,6 +42,13 @@ _PROGRAM_TYPES = {
     "watchpoint": (bpf.BPF_PROG_TYPE_PERF_EVENT, 0),
 }
 
+_MULTI_TYPES = {
+    "kprobe": bpf.BPF_TRACE_KPROBE_MULTI,
+    "kretprobe": bpf.BPF_TRACE_KPROBE_MULTI,
+    "uprobe": bpf.BPF_TRACE_UPROBE_MULTI,
+    "uretprobe": bpf.BPF_TRACE_UPROBE_MULTI,
+}
+
 
 def lower(typed: TypedProgram, context: Context) -> CompiledProgram:
     """Turn a typed program, free of errors, into a compiled one."""
@@ -84,6 +91,8 @@ def _probes(variant: Variant, program: str, spec: ProgramSpec) -> list[ProbeSche
             options = {**options, "attach_kind": "" if i else "tp_btf", "event": event}
         elif spec.expected_attach_type == bpf.BPF_TRACE_RAW_TP:
             options["attach_kind"] = "tp_btf"
+        elif variant.multi:
+            options["multi"] = 1
         found.append(ProbeSchema(variant.kind, match.name, program, options))
     return found
 
@@ -106,6 +115,8 @@ def _lower_variant(
     places = {slot: variant.probe.start for slot, _ in emitted.funcs} | dict(emitted.positions)
     lines = [_line(context, slot, position) for slot, position in sorted(places.items())]
     kind, attach_type = _PROGRAM_TYPES[variant.kind]
+    if variant.multi:
+        attach_type = _MULTI_TYPES[variant.kind]
     if variant.syscalls is not None or (
         variant.kind == "rawtracepoint" and variant.args is not None
     ):
