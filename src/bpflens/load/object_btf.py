@@ -15,6 +15,7 @@ from __future__ import annotations
 from struct import Struct as Packer
 
 from bpflens.btf.types import Datasec, Func, FuncProto, Var
+from bpflens.errors import FormatError
 from bpflens.load.object_extern import KCONFIG
 from bpflens.uapi.btf import (
     BTF_FUNC_GLOBAL,
@@ -89,13 +90,19 @@ class _Finisher:
             return
         places = {symbol.name: symbol.value for symbol in self._source.symbols_in(section)}
         position = self._btf.position(datasec.id)
+        if section.size >> 32:
+            raise FormatError("object file", f"{section.size} bytes of variables", section.name)
         self._words[position + 2] = section.size
         rows = []
         for entry in datasec.vars:
             var = self._btf.type(entry.type_id)
             # A static variable has no symbol of its own in some objects: the compiler's word.
             offset = places.get(var.name, entry.offset)
-            rows.append((offset, entry.type_id, entry.size or self._size(var)))
+            size = entry.size or self._size(var)
+            if offset + size > section.size:
+                problem = f"variable {var.name} lies behind the end of its section"
+                raise FormatError("object file", problem, section.name)
+            rows.append((offset, entry.type_id, size))
         self._store_rows(position, rows)
 
     def _size(self, var: object) -> int:

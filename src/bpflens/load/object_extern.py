@@ -30,6 +30,8 @@ __all__ = ["KCONFIG", "collect", "kconfig_map"]
 #: The name of the map that holds the values of build options.
 KCONFIG = ".kconfig"
 _KSYMS = ".ksyms"
+# More characters than any build option of a kernel has.
+_LONGEST = 4096
 
 
 def collect(source: Source) -> dict[str, Extern]:
@@ -103,11 +105,13 @@ def _check_option(btf: Btf, name: str, type_id: int) -> None:
     found = btf.resolve(type_id)
     if isinstance(found, Array):
         element = btf.resolve(found.type_id)
-        if isinstance(element, Int) and element.size == 1 and found.nr_elems:
-            return
-    elif isinstance(found, Int) or (isinstance(found, Enum) and found.name == "libbpf_tristate"):
-        return
-    raise FormatError("object file", f"build option {name} has a type that no option has")
+        fits = isinstance(element, Int) and element.size == 1 and 0 < found.nr_elems <= _LONGEST
+    elif isinstance(found, Enum):
+        fits = found.name == "libbpf_tristate" and found.size == 4
+    else:
+        fits = isinstance(found, Int) and found.size in (1, 2, 4, 8)
+    if not fits:
+        raise FormatError("object file", f"build option {name} has a type that no option has")
 
 
 # Place the options one after another: large alignments first, small ones inside them.
@@ -127,4 +131,4 @@ def _alignment(btf: Btf, type_id: int) -> int:
         return _alignment(btf, found.type_id)
     if isinstance(found, Struct):
         return max((_alignment(btf, member.type_id) for member in found.members), default=1)
-    return min(btf.size_of(type_id), 8)
+    return max(min(btf.size_of(type_id), 8), 1)

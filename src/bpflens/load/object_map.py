@@ -85,18 +85,21 @@ class ObjectMaps:
 
     def _add_data(self, section: Section) -> None:
         is_constant = section.name.startswith(".rodata")
-        data = section.data.ljust(section.size, b"\0")
+        if section.size >> 32:
+            raise FormatError("object file", f"{section.size} bytes of variables", section.name)
+        # A section that is all zeros takes no room in the file; neither should it here.
+        data = section.data
         btf = self._source.btf
         type_id = (btf.find(section.name, BTF_KIND_DATASEC) if btf else None) or 0
         self.specs[section.name] = MapSpec(
             _data_name(self._source.name, section.name),
             BPF_MAP_TYPE_ARRAY,
             4,
-            len(data),
+            section.size,
             1,
             flags=BPF_F_MMAPABLE | (BPF_F_RDONLY_PROG if is_constant else 0),
             value_type_id=type_id,
-            contents=[(bytes(4), data)] if any(data) else [],
+            contents=[(bytes(4), data)] if data.strip(b"\0") else [],
             freeze=is_constant,
         )
         self._places[section.index, -1] = section.name
@@ -110,7 +113,7 @@ class ObjectMaps:
             raise FormatError(
                 "object file", f"{len(arenas)} arena maps for the variables of {ARENA_SECTION}"
             )
-        arenas[0].contents = [(b"", section.data.ljust(section.size, b"\0"))]
+        arenas[0].contents = [(b"", section.data)]
         self._places[section.index, -1] = next(
             name for name, spec in self.specs.items() if spec is arenas[0]
         )
@@ -124,8 +127,8 @@ class ObjectMaps:
         size = section.size // len(symbols)
         for symbol in symbols:
             raw = section.data[symbol.value : symbol.value + size]
-            if size < _OLD_DEFINITION.size or any(raw[_OLD_DEFINITION.size :]):
-                problem = f"map {symbol.name} has fields that are not known"
+            if len(raw) < _OLD_DEFINITION.size or any(raw[_OLD_DEFINITION.size :]):
+                problem = f"map {symbol.name} is cut short, or has fields that are not known"
                 raise FormatError("object file", problem, section.name)
             type, key_size, value_size, entries, flags = _OLD_DEFINITION.unpack_from(raw)
             key_type, value_type = self._old_types(symbol.name)
