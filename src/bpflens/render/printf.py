@@ -181,7 +181,15 @@ def _integer(directive: Directive, number: int) -> bytes:
     if conversion in ("d", "i"):
         number -= (number >> (bits - 1)) << bits
         digits = str(abs(number))
-        sign = "-" if number < 0 else "+" if "+" in directive.flags else " " if " " in directive.flags else ""  # fmt: skip
+        sign = (
+            "-"
+            if number < 0
+            else "+"
+            if "+" in directive.flags
+            else " "
+            if " " in directive.flags
+            else ""
+        )
     else:
         digits = format(number, {"u": "d"}.get(conversion, conversion))
         sign = ""

@@ -141,9 +141,19 @@ class Checker:
             return None
         if isinstance(found, (Int, Bool, Enum, Pointer)):
             return found
-        if isinstance(found, Aggregate) and type(found).__name__ in ("Count", "Sum", "Min", "Max", "Avg"):  # fmt: skip
+        if isinstance(found, Aggregate) and type(found).__name__ in (
+            "Count",
+            "Sum",
+            "Min",
+            "Max",
+            "Avg",
+        ):
             return found
-        self.error(node, "not-an-integer", f"{what} only supports integer arguments ({found.name} provided)")  # fmt: skip
+        self.error(
+            node,
+            "not-an-integer",
+            f"{what} only supports integer arguments ({found.name} provided)",
+        )
         return None
 
     # scopes and variables
@@ -199,9 +209,19 @@ class Checker:
             self.changed = True
         elif state.keyed != keyed:
             if keyed:
-                self.error(node, "map-shape", f"{state.name} used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)")  # fmt: skip
+                self.error(
+                    node,
+                    "map-shape",
+                    f"{state.name} used as a map with an explicit key (non-scalar map), previously"
+                    " used without an explicit key (scalar map)",
+                )
             else:
-                self.error(node, "map-shape", f"{state.name} used as a map without an explicit key (scalar map), previously used with an explicit key (non-scalar map)")  # fmt: skip
+                self.error(
+                    node,
+                    "map-shape",
+                    f"{state.name} used as a map without an explicit key (scalar map), previously"
+                    " used with an explicit key (non-scalar map)",
+                )
             return
         if key is None:
             return
@@ -222,7 +242,12 @@ class Checker:
             return
         both = unify(state.key, wide)
         if both is None:
-            self.error(node, "map-key", f"Argument mismatch for {state.name}: trying to access with arguments: '{wide.name}' when map expects arguments: '{state.key.name}'")  # fmt: skip
+            self.error(
+                node,
+                "map-key",
+                f"Argument mismatch for {state.name}: trying to access with arguments:"
+                f" '{wide.name}' when map expects arguments: '{state.key.name}'",
+            )
         elif both != state.key:
             state.key = both
             self.changed = True
@@ -265,9 +290,19 @@ class Checker:
 
     def _mismatch(self, node: n.Node, name: str, new: Type, old: Type, what: str) -> None:
         if isinstance(old, Aggregate) or isinstance(new, Aggregate):
-            self.error(node, "type-mismatch", f"Type mismatch for {name}: trying to assign value of type '{new.name}' when {what} already has a type '{old.name}'")  # fmt: skip
+            self.error(
+                node,
+                "type-mismatch",
+                f"Type mismatch for {name}: trying to assign value of type '{new.name}' when {what}"
+                f" already has a type '{old.name}'",
+            )
             return
-        self.error(node, "type-mismatch", f"Type mismatch for {name}: trying to assign value of type '{new.name}' when {what} already contains a value of type '{old.name}'")  # fmt: skip
+        self.error(
+            node,
+            "type-mismatch",
+            f"Type mismatch for {name}: trying to assign value of type '{new.name}' when {what}"
+            f" already contains a value of type '{old.name}'",
+        )
 
     # complaints
 

@@ -180,20 +180,33 @@ def _unary(c: Checker, node: n.Unary) -> Type | None:
         if isinstance(found, Pointer):
             return found.target
         if isinstance(found, Int):
-            c.error(node, "dereference", f"Can not dereference type '{found.name}'. It needs to be casted to a pointer, e.g. *(uint64 *)(expr)")  # fmt: skip
+            c.error(
+                node,
+                "dereference",
+                f"Can not dereference type '{found.name}'. It needs to be casted to a pointer, e.g."
+                " *(uint64 *)(expr)",
+            )
         else:
             c.error(node, "dereference", f"Can not dereference type '{found.name}'")
         return None
     if isinstance(found, Pointer) and node.op == "!":
         return BOOL
     if not (isinstance(found, (Int, Bool, Enum)) or _countable(found)):
-        c.error(node, "operand", f"The {node.op} operator can not be used on expressions of type '{found.name}'")  # fmt: skip
+        c.error(
+            node,
+            "operand",
+            f"The {node.op} operator can not be used on expressions of type '{found.name}'",
+        )
         return None
     if node.op == "!":
         return BOOL
     if node.op == "-":
         return INT64
-    return Int(max(found.size, 1), getattr(found, "signed", False)) if isinstance(found, Int) else UINT64  # fmt: skip
+    return (
+        Int(max(found.size, 1), getattr(found, "signed", False))
+        if isinstance(found, Int)
+        else UINT64
+    )
 
 
 def _address_of(c: Checker, node: n.Unary) -> Type | None:
@@ -219,7 +232,11 @@ def _inc_dec(c: Checker, node: n.IncDec) -> Type | None:
         if found is not None:
             c.variant.types[target] = found
         if found is not None and not isinstance(found, (Int, Pointer)):
-            c.error(node, "operand", f"The {node.op} operator can not be used on expressions of type '{found.name}'")  # fmt: skip
+            c.error(
+                node,
+                "operand",
+                f"The {node.op} operator can not be used on expressions of type '{found.name}'",
+            )
             return None
         return found
     if isinstance(target, (n.MapName, n.MapAccess)):
@@ -229,7 +246,12 @@ def _inc_dec(c: Checker, node: n.IncDec) -> Type | None:
         if state.value is None:
             c.assign_map(state, node, INT64, literal=True)
         elif not isinstance(state.value, (Int, Pointer)):
-            c.error(node, "operand", f"The {node.op} operator can not be used on expressions of type '{state.value.name}'")  # fmt: skip
+            c.error(
+                node,
+                "operand",
+                f"The {node.op} operator can not be used on expressions of type"
+                f" '{state.value.name}'",
+            )
         return state.value
     c.error(node, "operand", f"The {node.op} operator must be applied to a map or variable")
     return None
@@ -247,7 +269,18 @@ def _binary(c: Checker, node: n.Binary) -> Type | None:
         return _integer_binary(c, node, left, right)
     if node.op in ("==", "!=") and _comparable(left, right):
         return BOOL
-    c.error(node, "operand", f"Type mismatch for '{node.op}': comparing '{left.name}' with '{right.name}'" if node.op in COMPARISONS else f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}")  # fmt: skip
+    c.error(
+        node,
+        "operand",
+        (
+            f"Type mismatch for '{node.op}': comparing '{left.name}' with '{right.name}'"
+            if node.op in COMPARISONS
+            else (
+                f"The {node.op} operator can not be used on expressions of types {left.name},"
+                f" {right.name}"
+            )
+        ),
+    )
     return None
 
 
@@ -277,7 +310,12 @@ def _comparable(left: Type, right: Type) -> bool:
 def _logical(c: Checker, node: n.Binary, left: Type, right: Type) -> Type | None:
     for side, found in ((node.left, left), (node.right, right)):
         if not (_number(found) or isinstance(found, (Pointer, String))):
-            c.error(side, "operand", f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}")  # fmt: skip
+            c.error(
+                side,
+                "operand",
+                f"The {node.op} operator can not be used on expressions of types {left.name},"
+                f" {right.name}",
+            )
     return BOOL
 
 
@@ -294,7 +332,12 @@ def _integer_binary(c: Checker, node: n.Binary, left: Type, right: Type) -> Type
     literals = isinstance(node.left, n.Integer) and isinstance(node.right, n.Integer)
     if node.op in ("/", "%") and (left_signed or right_signed) and not literals:
         if left_signed != right_signed:
-            c.warning(node, "signed-division", f"signed operands for '{node.op}' can lead to undefined behavior (cast to unsigned to silence warning)")  # fmt: skip
+            c.warning(
+                node,
+                "signed-division",
+                f"signed operands for '{node.op}' can lead to undefined behavior (cast to unsigned"
+                " to silence warning)",
+            )
     if node.op == "-" or left_signed or right_signed:
         return INT64
     return UINT64
@@ -317,7 +360,11 @@ def _pointer_binary(c: Checker, node: n.Binary, left: Type, right: Type) -> Type
             if node.op in ("&", "|", "^", ">>", "<<", "%", "/"):
                 # Masks and shifts of addresses are common in field scripts; the value is a number.
                 return UINT64
-    c.error(node, "operand", f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}")  # fmt: skip
+    c.error(
+        node,
+        "operand",
+        f"The {node.op} operator can not be used on expressions of types {left.name}, {right.name}",
+    )
     return None
 
 
@@ -337,13 +384,22 @@ def _ternary(c: Checker, node: n.Ternary) -> Type | None:
             return widen(then)
     both = then if then == otherwise else unify(widen(then), widen(otherwise))
     if both is None:
-        c.error(node, "ternary", f"Ternary operator must return the same type: have '{then.name}' and '{otherwise.name}'")  # fmt: skip
+        c.error(
+            node,
+            "ternary",
+            f"Ternary operator must return the same type: have '{then.name}' and"
+            f" '{otherwise.name}'",
+        )
     return both
 
 
 def _tuple(c: Checker, node: n.Tuple) -> Type | None:
     items = [c.type(item) for item in node.items]
-    return Tuple([_item(c, node, item) for item in items if item is not None]) if all(item is not None for item in items) else None  # fmt: skip
+    return (
+        Tuple([_item(c, node, item) for item in items if item is not None])
+        if all(item is not None for item in items)
+        else None
+    )
 
 
 def _record(c: Checker, node: n.Record) -> Type | None:

@@ -91,7 +91,14 @@ def _named_type(c: Checker, node: n.Node, name: str, tag: str) -> Type | None:
     found = c.context.named_type(name, tag)
     if found is None:
         shown = f"{tag} {name}" if tag else name
-        hints = [] if c.context.types() else ["this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), so only types that the script defines are known"]  # fmt: skip
+        hints = (
+            []
+            if c.context.types()
+            else [
+                "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), so only types that the script"
+                " defines are known"
+            ]
+        )
         c.error(node, "unknown-type", f'Cannot resolve unknown type "{shown}"', *hints)
     return found
 
@@ -122,7 +129,12 @@ def check_field(c: Checker, node: n.Field) -> Type | None:
     if isinstance(base, Record):
         if node.name in base.names:
             return base.items[base.names.index(node.name)]
-        c.error(node, "unknown-field", f"Record does not contain field: {node.name}", *_close(node.name, base.names))  # fmt: skip
+        c.error(
+            node,
+            "unknown-field",
+            f"Record does not contain field: {node.name}",
+            *_close(node.name, base.names),
+        )
         return None
     space = ""
     while isinstance(base, Pointer):
@@ -130,7 +142,11 @@ def check_field(c: Checker, node: n.Field) -> Type | None:
         if isinstance(base, Struct):
             break
     if not isinstance(base, Struct):
-        c.error(node, "not-a-struct", f"Can not access field '{node.name}' on expression of type '{base.name}'")  # fmt: skip
+        c.error(
+            node,
+            "not-a-struct",
+            f"Can not access field '{node.name}' on expression of type '{base.name}'",
+        )
         return None
     field = base.field(node.name)
     if field is None:
@@ -162,10 +178,18 @@ def _tuple_item(c: Checker, node: n.Node, base: Type | None, index: int) -> Type
     if base is None:
         return None
     if not isinstance(base, Tuple):
-        c.error(node, "not-a-tuple", f"Can not access index '{index}' on expression of type '{base.name}'")  # fmt: skip
+        c.error(
+            node,
+            "not-a-tuple",
+            f"Can not access index '{index}' on expression of type '{base.name}'",
+        )
         return None
     if index >= len(base.items):
-        c.error(node, "tuple-index", f"Invalid tuple index: {index}. Found {len(base.items)} elements in tuple.")  # fmt: skip
+        c.error(
+            node,
+            "tuple-index",
+            f"Invalid tuple index: {index}. Found {len(base.items)} elements in tuple.",
+        )
         return None
     return base.items[index]
 
@@ -181,7 +205,11 @@ def check_index(c: Checker, node: n.Index) -> Type | None:
         c.error(node, "tuple-index", "Tuples must be indexed with an integer literal")
         return None
     if not isinstance(index, (Int, Bool, Enum)):
-        c.error(node.index, "index", f"The array index operator [] only accepts integer indices, got {index.name}")  # fmt: skip
+        c.error(
+            node.index,
+            "index",
+            f"The array index operator [] only accepts integer indices, got {index.name}",
+        )
         return None
     if isinstance(base, Pointer):
         return base.target if base.target != NONE else _void_index(c, node)
@@ -189,7 +217,12 @@ def check_index(c: Checker, node: n.Index) -> Type | None:
         return _in_bounds(c, node, Int(1, True), base.size)
     if isinstance(base, Array):
         return _in_bounds(c, node, base.element, base.length)
-    c.error(node, "index", f"The array index operator [] can only be used on arrays, pointers, and tuples, found {base.name}.")  # fmt: skip
+    c.error(
+        node,
+        "index",
+        "The array index operator [] can only be used on arrays, pointers, and tuples, found"
+        f" {base.name}.",
+    )
     return None
 
 

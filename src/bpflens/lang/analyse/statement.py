@@ -153,14 +153,28 @@ def _assign_map(c: Checker, node: n.Assign, target: n.MapName | n.MapAccess) -> 
         elif isinstance(state.value, Pointer) and node.op in ("+=", "-=") and _is_number(value):
             return
         elif isinstance(value, Aggregate) or not _is_number(state.value) or not _is_number(value):
-            c.error(node, "assign", f"The {node.op} operator can not be used on expressions of types {state.value.name}, {value.name}")  # fmt: skip
+            c.error(
+                node,
+                "assign",
+                f"The {node.op} operator can not be used on expressions of types"
+                f" {state.value.name}, {value.name}",
+            )
         return
     direct = isinstance(aggregation_of(node.value), n.Call)
     if isinstance(value, Aggregate) and not direct:
         if isinstance(state.value, Int) and _castable(value):
             return
-        hint = f"Add a cast to integer if you want the value of the aggregate, e.g. `{name} = (int64)...;`."  # fmt: skip
-        c.error(node, "assign", f"Map value '{value.name}' cannot be assigned from one map to another. The function that returns this type must be called directly.", *([hint] if _castable(value) else []))  # fmt: skip
+        hint = (
+            f"Add a cast to integer if you want the value of the aggregate, e.g. `{name} ="
+            " (int64)...;`."
+        )
+        c.error(
+            node,
+            "assign",
+            f"Map value '{value.name}' cannot be assigned from one map to another. The function"
+            " that returns this type must be called directly.",
+            *([hint] if _castable(value) else []),
+        )
         return
     c.assign_map(state, node, value, is_flexible(node.value))
 
@@ -175,7 +189,12 @@ def aggregation_of(node: n.Node) -> n.Node:
 def _check_compound(c: Checker, node: n.Assign, target: Type, value: Type) -> None:
     pointer = isinstance(target, Pointer) and node.op in ("+=", "-=")
     if not (_is_number(target) or pointer) or not _is_number(value):
-        c.error(node, "assign", f"The {node.op} operator can not be used on expressions of types {target.name}, {value.name}")  # fmt: skip
+        c.error(
+            node,
+            "assign",
+            f"The {node.op} operator can not be used on expressions of types {target.name},"
+            f" {value.name}",
+        )
 
 
 def _is_number(type: Type) -> bool:
@@ -197,7 +216,11 @@ def _let(c: Checker, node: n.Let) -> None:
     if c.find_variable(node.name) is not None and c.final:
         existing = c.find_variable(node.name)
         if existing is not None and existing.node is not node:
-            c.error(node, "shadow", f"Variable {node.name} was already declared. Variable shadowing is not allowed.")  # fmt: skip
+            c.error(
+                node,
+                "shadow",
+                f"Variable {node.name} was already declared. Variable shadowing is not allowed.",
+            )
     info = c.declare(node.name, node)
     c.variant.variables[node] = info
     if node.type is not None:
@@ -262,7 +285,11 @@ def _for_range(c: Checker, node: n.ForRange) -> None:
 def _for_map(c: Checker, node: n.ForMap) -> None:
     state = c.map(node.map.name, node.map)
     if state.keyed is False:
-        c.error(node.map, "map-shape", f"Maps used as the target of a for loop must have keys: {state.name} has none")  # fmt: skip
+        c.error(
+            node.map,
+            "map-shape",
+            f"Maps used as the target of a for loop must have keys: {state.name} has none",
+        )
         return
     if state.keyed is None:
         state.keyed = True
@@ -274,7 +301,9 @@ def _for_map(c: Checker, node: n.ForMap) -> None:
         value = state.value
         if isinstance(value, Aggregate):
             if not _castable(value) and value.__class__.__name__ != "Stats":
-                c.error(node.map, "map-value", f"Loop expression does not support type: {value.name}")  # fmt: skip
+                c.error(
+                    node.map, "map-value", f"Loop expression does not support type: {value.name}"
+                )
             value = Int(8, getattr(value, "signed", False))
         found = Tuple([state.key, value])
         if info.type != found:

@@ -74,7 +74,11 @@ def _literal(c: Checker, node: n.Call, index: int, default: int) -> int | None:
         return default
     argument = node.args[index]
     c.type(argument)
-    if isinstance(argument, n.Unary) and argument.op == "-" and isinstance(argument.operand, n.Integer):  # fmt: skip
+    if (
+        isinstance(argument, n.Unary)
+        and argument.op == "-"
+        and isinstance(argument.operand, n.Integer)
+    ):
         return -argument.operand.value
     if isinstance(argument, n.Positional):
         from bpflens.lang.analyse.expression import positional_value
@@ -98,11 +102,17 @@ def _check_lhist(c: Checker, node: n.Call) -> Type | None:
         c.error(node, "lhist", f"lhist() step must be >= 1 ({step} provided)")
         return None
     if low > high:
-        c.error(node, "lhist", f"lhist() min must be less than max (provided min {low} and max {high})")  # fmt: skip
+        c.error(
+            node, "lhist", f"lhist() min must be less than max (provided min {low} and max {high})"
+        )
         return None
     buckets = (high - low) // step
     if buckets > _MAX_LHIST_BUCKETS:
-        c.error(node, "lhist", f"lhist() too many buckets, must be <= {_MAX_LHIST_BUCKETS} (would need {buckets})")  # fmt: skip
+        c.error(
+            node,
+            "lhist",
+            f"lhist() too many buckets, must be <= {_MAX_LHIST_BUCKETS} (would need {buckets})",
+        )
         return None
     return LHist(low, high, step) if found is not None else None
 
@@ -116,13 +126,21 @@ def _check_tseries(c: Checker, node: n.Call) -> Type | None:
     if len(node.args) == 4:
         last = node.args[3]
         if not isinstance(last, n.String) or last.value not in (b"avg", b"max", b"min", b"sum"):
-            c.error(last, "tseries", "tseries() expects one of \"avg\", \"max\", \"min\" or \"sum\" as its fourth argument")  # fmt: skip
+            c.error(
+                last,
+                "tseries",
+                'tseries() expects one of "avg", "max", "min" or "sum" as its fourth argument',
+            )
             return None
         reducer = last.value.decode()
     if interval is None or length is None or found is None:
         return None
     if interval < 1 or not 1 <= length <= _MAX_INTERVALS:
-        c.error(node, "tseries", f"tseries() needs an interval of at least 1 ns and 1 to {_MAX_INTERVALS} intervals")  # fmt: skip
+        c.error(
+            node,
+            "tseries",
+            f"tseries() needs an interval of at least 1 ns and 1 to {_MAX_INTERVALS} intervals",
+        )
         return None
     return TSeries(interval, length, reducer, bool(getattr(found, "signed", False)))
 
@@ -161,7 +179,11 @@ def _average(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> 
 
 def _extreme(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> None:
     smaller = isinstance(kind, Min)
-    op = ("slt" if smaller else "sgt") if getattr(kind, "signed", False) else ("lt" if smaller else "gt")  # fmt: skip
+    op = (
+        ("slt" if smaller else "sgt")
+        if getattr(kind, "signed", False)
+        else ("lt" if smaller else "gt")
+    )
     compare, replace, done = f.block("compare"), f.block("replace"), f.block("kept")
     f.b.branch("eq", f.b.load(slots, 8, 8), 0, replace, compare)
     f.b.set_block(compare)
@@ -266,7 +288,11 @@ def _tseries(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> 
     f.b.set_block(add)
     f.b.store(place, 16, f.b.alu("add", f.b.load(place, 16, 8), 1), 8)
     if kind.reducer in ("min", "max"):
-        op = ("slt" if kind.reducer == "min" else "sgt") if kind.signed else ("lt" if kind.reducer == "min" else "gt")  # fmt: skip
+        op = (
+            ("slt" if kind.reducer == "min" else "sgt")
+            if kind.signed
+            else ("lt" if kind.reducer == "min" else "gt")
+        )
         replace = f.block("replace")
         f.b.branch(op, value, f.b.load(place, 8, 8), replace, done)
         f.b.set_block(replace)

@@ -53,7 +53,12 @@ def _check_directives(c: Checker, node: n.Call, text: bytes, types: list[Type | 
     wanted = sum(1 for directive in directives if directive.takes_value)
     if wanted != len(types):
         few = "not enough" if len(types) < wanted else "too many"
-        c.error(node, "format", f"{node.name}: {few} arguments for format string ({len(types)} supplied, {wanted} expected)")  # fmt: skip
+        c.error(
+            node,
+            "format",
+            f"{node.name}: {few} arguments for format string ({len(types)} supplied, {wanted}"
+            " expected)",
+        )
         return
     for problem in check_types(directives, types):
         c.error(node, "format", f"{node.name}: {problem}")
@@ -95,7 +100,7 @@ def _check_print(c: Checker, node: n.Call) -> Type | None:
         c.use_key(c.map(target.map.name, target), target, target.key)
         return NONE
     if len(node.args) > 1:
-        c.error(node, "arguments", f"Non-map print() only takes 1 argument, {len(node.args)} found")  # fmt: skip
+        c.error(node, "arguments", f"Non-map print() only takes 1 argument, {len(node.args)} found")
     found = c.type(target)
     if isinstance(found, NoneType):
         c.error(target, "arguments", "print() cannot print a value of type 'none'")
@@ -154,7 +159,11 @@ def _check_exit(c: Checker, node: n.Call) -> Type | None:
     if count_arguments(c, node, 0, 1) and node.args:
         found = c.type(node.args[0])
         if found is not None and not isinstance(found, Int):
-            c.error(node.args[0], "arguments", f"exit() only supports integer arguments ({found.name} provided)")  # fmt: skip
+            c.error(
+                node.args[0],
+                "arguments",
+                f"exit() only supports integer arguments ({found.name} provided)",
+            )
     return NONE
 
 
@@ -196,7 +205,11 @@ def _check_join(c: Checker, node: n.Call) -> Type | None:
         return NONE
     found = c.type(node.args[0])
     if found is not None and not isinstance(found, (Pointer, Int)):
-        c.error(node.args[0], "arguments", f"join() only supports int or pointer arguments ({found.name} provided)")  # fmt: skip
+        c.error(
+            node.args[0],
+            "arguments",
+            f"join() only supports int or pointer arguments ({found.name} provided)",
+        )
     if len(node.args) == 2 and not isinstance(node.args[1], n.String):
         c.type(node.args[1])
         c.error(node.args[1], "arguments", "join() expects a string literal as its delimiter")
@@ -206,7 +219,9 @@ def _check_join(c: Checker, node: n.Call) -> Type | None:
 def _lower_join(f: FunctionLowering, node: n.Call) -> Value:
     from bpflens.lang.lower import memory
 
-    delimiter = node.args[1].value if len(node.args) == 2 and isinstance(node.args[1], n.String) else b" "  # fmt: skip
+    delimiter = (
+        node.args[1].value if len(node.args) == 2 and isinstance(node.args[1], n.String) else b" "
+    )
     kind = f.type(node.args[0])
     space = kind.space if isinstance(kind, Pointer) else ""
     array = f.b.move(f.value(node.args[0]))

@@ -189,7 +189,9 @@ def _lower_write_user(f: FunctionLowering, node: n.Call) -> Value:
         # The helper reads memory of programs only, and wants to know how much of it there is.
         copy = f.scratch(_MOST_WRITTEN)
         size = memory.at_most(f, memory.at_least_one(f, size), _MOST_WRITTEN)
-        memory.probe_read(f, copy, size, data if not data.direct else Ref(data.base, data.off, "kernel"))
+        memory.probe_read(
+            f, copy, size, data if not data.direct else Ref(data.base, data.off, "kernel")
+        )
         data = copy
     status = f.b.call(BPF_FUNC_probe_write_user, target, f.address(data), size)
     return f.b.bool_("eq", status, 0)

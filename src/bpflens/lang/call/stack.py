@@ -37,7 +37,11 @@ def check(c: Checker, node: n.Node, arguments: Sequence[n.Node], user: bool) -> 
             limit = argument.value
         else:
             word = "ustack" if user else "kstack"
-            c.error(argument, "arguments", f"{word}() expects a mode ({', '.join(MODES)}) and a number of frames")  # fmt: skip
+            c.error(
+                argument,
+                "arguments",
+                f"{word}() expects a mode ({', '.join(MODES)}) and a number of frames",
+            )
             return None
     if not 0 < limit <= _MOST_FRAMES:
         c.error(node, "arguments", f"a stack has 1 to {_MOST_FRAMES} frames ({limit} given)")

@@ -62,7 +62,11 @@ def _check_str(c: Checker, node: n.Call) -> Type | None:
     if found is None:
         return String(size)
     if not isinstance(found, (Int, Pointer, String, Array)):
-        c.error(node.args[0], "arguments", f"str() expects an integer or a pointer type as first argument ({found.name} provided)")  # fmt: skip
+        c.error(
+            node.args[0],
+            "arguments",
+            f"str() expects an integer or a pointer type as first argument ({found.name} provided)",
+        )
     return String(size)
 
 
@@ -71,11 +75,20 @@ def _check_length(c: Checker, node: n.Call, limit: int) -> int:
     found = c.type(length)
     if isinstance(length, n.Integer):
         if length.value + 1 > limit:
-            c.warning(node, "length", f"length param ({length.value}) is too long and will be shortened to {limit} bytes (see BPFTRACE_MAX_STRLEN)")  # fmt: skip
+            c.warning(
+                node,
+                "length",
+                f"length param ({length.value}) is too long and will be shortened to {limit} bytes"
+                " (see BPFTRACE_MAX_STRLEN)",
+            )
             return limit
         return length.value + 1
     if found is not None and not isinstance(found, Int):
-        c.error(length, "arguments", f"{node.name}() expects an integer as its length ({found.name} provided)")  # fmt: skip
+        c.error(
+            length,
+            "arguments",
+            f"{node.name}() expects an integer as its length ({found.name} provided)",
+        )
     return limit
 
 
@@ -136,7 +149,9 @@ def _check_buf(c: Checker, node: n.Call) -> Type | None:
     elif isinstance(found, (Array, String)):
         size = found.size
     elif found is not None:
-        c.error(node, "arguments", "buf() expects a length argument for non-array type " + found.name)  # fmt: skip
+        c.error(
+            node, "arguments", "buf() expects a length argument for non-array type " + found.name
+        )
     return Buffer(min(size, most))
 
 
@@ -159,7 +174,9 @@ def _write_buf(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
         memory.fill(f, place.at(4), wanted.size - 4)
     f.b.store(place.base, place.off, length, 4)
     if source.direct and isinstance(length, int):
-        memory.copy(f, place.at(4), source, Array(Int(1, False), length), Array(Int(1, False), length))  # fmt: skip
+        memory.copy(
+            f, place.at(4), source, Array(Int(1, False), length), Array(Int(1, False), length)
+        )
         return
     source = Ref(source.base, source.off, "kernel" if source.direct else source.space)
     memory.probe_read(f, place.at(4), length, source)  # type: ignore[arg-type]

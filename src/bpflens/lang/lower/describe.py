@@ -92,7 +92,11 @@ class _Types:
         if isinstance(kind, Array):
             return build.add_array(self.of(kind.element), self.integer(4, False), kind.length)
         if isinstance(kind, Tuple):
-            names = kind.names if isinstance(kind, Record) else [f"f{i}" for i in range(len(kind.items))]  # fmt: skip
+            names = (
+                kind.names
+                if isinstance(kind, Record)
+                else [f"f{i}" for i in range(len(kind.items))]
+            )
             members = [
                 (name, self.of(item), offset * 8)
                 for name, item, offset in zip(names, kind.items, kind.offsets, strict=True)

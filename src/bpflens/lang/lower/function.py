@@ -246,7 +246,11 @@ class FunctionLowering:
         # Variables live as long as the function: they lie in front of what is only temporary. The
         # entry of a map that a loop is at lies in the callback's own frame.
         for info in self.variant.variables.values():
-            if info.type is not None and not info.type.is_scalar and not isinstance(info.node, n.ForMap):  # fmt: skip
+            if (
+                info.type is not None
+                and not info.type.is_scalar
+                and not isinstance(info.node, n.ForMap)
+            ):
                 self.variable(info)
 
     # maps

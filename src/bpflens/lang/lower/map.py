@@ -198,7 +198,9 @@ def _atomic_add(f: FunctionLowering, base: Reg, amount: Value, want: str) -> Val
     return old if want == "old" else f.b.alu("add", old, amount)
 
 
-def find_or_create(f: FunctionLowering, plan: MapPlan, key: n.Node | None, node: n.Node) -> tuple[Reg, object]:  # fmt: skip
+def find_or_create(
+    f: FunctionLowering, plan: MapPlan, key: n.Node | None, node: n.Node
+) -> tuple[Reg, object]:
     """Return this CPU's value of an aggregate, made on first use, and the block to leave by.
 
     The caller goes on in the current block, where the address is known to be good, and ends by

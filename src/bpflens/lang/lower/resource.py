@@ -140,7 +140,9 @@ class Resources:
             self.strings.append(text)
         return self.strings.index(text)
 
-    def event(self, action: str, types: Sequence[Type] = (), **extra: object) -> tuple[int, EventSchema]:  # fmt: skip
+    def event(
+        self, action: str, types: Sequence[Type] = (), **extra: object
+    ) -> tuple[int, EventSchema]:
         """Add an event with fields of these types; return its id and schema."""
         at, fields = EVENT_HEADER_SIZE, []
         for kind in types:

@@ -119,7 +119,9 @@ def _assign_variable(f: FunctionLowering, node: n.Assign, target: n.Variable) ->
     f.b.assign(found, value)
 
 
-def _combine(f: FunctionLowering, node: n.Assign, old: object, value: object, kind: object) -> object:  # fmt: skip
+def _combine(
+    f: FunctionLowering, node: n.Assign, old: object, value: object, kind: object
+) -> object:
     op = node.op[:-1]
     if isinstance(kind, Pointer):
         value = expression._scaled(f, value, kind.target.size or 1)
