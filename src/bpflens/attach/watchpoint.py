@@ -11,6 +11,8 @@ Example::
 from __future__ import annotations
 
 import errno
+import os
+import struct
 
 from bpflens.attach.attachment import refused
 from bpflens.attach.perf_attach import connect, open_each
@@ -46,13 +48,15 @@ class Watchpoint:
         """Attach; raises :class:`~bpflens.errors.AttachError`."""
         mode = self._mode()
 
-        def open_on(number: int) -> int:
-            return perf.open_breakpoint(
-                self.address, self.length, mode, pid=self.pid or -1, cpu=number
-            )
+        # The processor wants breakpoints on code to be as long as a word, whatever they are for.
+        length = struct.calcsize("l") if mode == _EXECUTE else self.length
+
+        def open_on(place: int) -> int:
+            thread, number = (place, -1) if self.pid else (-1, place)
+            return perf.open_breakpoint(self.address, length, mode, pid=thread, cpu=number)
 
         try:
-            places = [-1] if self.pid else cpu.online()
+            places = _threads(self.pid) if self.pid else cpu.online()
             return connect(str(self), program, open_each(places, open_on), cookie)
         except (SyscallError, NotSupported) as error:
             raise self._explained(error) from error
@@ -69,8 +73,6 @@ class Watchpoint:
             raise AttachError(str(self), "the mode is empty: r, w and x are known")
         if mode == _READ:
             # x86-64 knows no breakpoint for reads alone.
-            import os
-
             if os.uname().machine == "x86_64":
                 raise AttachError(str(self), "this machine cannot watch reads alone", ["use rw"])
         if self.length not in (1, 2, 4, 8):
@@ -89,3 +91,11 @@ class Watchpoint:
         if number == errno.ESRCH:
             return AttachError(str(self), f"there is no process {self.pid}")
         return refused(str(self), error)
+
+
+# An event of one thread says nothing about the others; new ones are not watched.
+def _threads(pid: int) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return [pid]

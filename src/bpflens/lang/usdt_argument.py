@@ -67,13 +67,20 @@ def _value(f: FunctionLowering, operand: Argument | None) -> Value:
     if operand is None:
         return 0
     if operand.kind == "constant":
-        return operand.value
+        return _constant(operand.value, operand.size or 8, operand.signed)
     if operand.kind == "register":
         value = _register(f, operand.register)
         if operand.shift:
             value = f.b.alu("rsh", value, operand.shift)
         return _widened(f, value, min(operand.size or operand.width, operand.width), operand)
     return _from_memory(f, operand)
+
+
+def _constant(value: int, size: int, signed: bool) -> int:
+    # The compiler may write an unsigned number as the negative one of the same bits.
+    bits = size * 8
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if signed and value >> (bits - 1) else value
 
 
 def _register(f: FunctionLowering, name: str) -> Value:

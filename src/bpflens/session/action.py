@@ -39,9 +39,9 @@ def _print_map(session: Session, number: int, schema: EventSchema, record: memor
 
 def _print_map_item(session: Session, number: int, schema: EventSchema, record: memoryview) -> None:
     found = session.schema(schema.map)
-    source = session.map(found)
     field = schema.fields[0]
     key = bytes(record[field.offset : field.offset + field.type.size])
+    source, key = session.find(found, key)
     raw = source.lookup_raw(key)
     if raw is None:
         raw = bytes(source.stride)

@@ -103,15 +103,17 @@ def attach_all(
     """Attach every probe; on an error everything is detached again."""
     how = str(program.config.get("missing_probes", "error"))
     made: list[Attachment] = []
-    failed: list[str] = []
+    failed: list[AttachError] = []
     try:
         for group in _groups(program.probes):
             made += _attach_group(group, loaded, pid, how, failed)
     except BaseException:
         close_all(made)
         raise
+    if failed and not made and how == "error":
+        raise failed[0]
     if failed and how != "ignore":
-        _report(failed, warn)
+        _report([error.probe for error in failed], warn)
     return made
 
 
@@ -154,7 +156,7 @@ def _attach_group(
     loaded: Mapping[str, HasFd],
     pid: int,
     how: str,
-    failed: list[str],
+    failed: list[AttachError],
 ) -> list[Attachment]:
     first = group[0]
     options = _many(group) if first.options.get("multi") else first.options
@@ -164,10 +166,10 @@ def _attach_group(
         return [point.attach(loaded[first.program], cookie=first.cookie)]
     except AttachError as error:
         if len(group) == 1:
-            # A pattern may meet what the kernel does not let anybody attach to.
-            if how == "error" and not first.options.get("multi"):
+            # A pattern may meet what nobody can attach to, or what is gone by now.
+            if how == "error" and not first.options.get("optional"):
                 raise _explained(first, error) from error
-            failed.append(first.name)
+            failed.append(AttachError(first.name, error.reason, error.hints))
             return []
     # One that the kernel does not take spoils them all: the halves will show which.
     half = len(group) // 2

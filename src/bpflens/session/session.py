@@ -309,6 +309,18 @@ class Session:
         assert self.loaded is not None
         return self.loaded.maps[schema.spec]
 
+    def _maps(self, schema: MapSchema) -> list[Map]:
+        assert self.loaded is not None
+        return [self.loaded.maps[name] for name in (schema.spec, schema.short) if name]
+
+    def find(self, schema: MapSchema, key: bytes) -> tuple[Map, bytes]:
+        """Return the kernel map that an entry with this key is in, and the key as it has it."""
+        assert self.loaded is not None
+        short = self.loaded.maps.get(schema.short)
+        if short is not None and not any(key[short.info.key_size - 1 :]):
+            return short, key[: short.info.key_size]
+        return self.map(schema), key
+
     def read(self, schema: MapSchema) -> MapData:
         """Read a whole map."""
         from bpflens.kernel.cpu import possible_count
@@ -319,6 +331,9 @@ class Session:
         if schema.key is None:
             return MapData(bytes(4), source.lookup_raw(bytes(4)) or b"", 0, size, cpus)
         keys, values = source.read_all()
+        if schema.short:
+            short = self.loaded.maps[schema.short]  # type: ignore[union-attr]
+            return _joined(short, source.info.key_size, keys, values, cpus)
         return MapData(keys, values, source.info.key_size, size, cpus)
 
     def show_map(self, schema: MapSchema, top: int = 0, div: int = 0) -> None:
@@ -330,7 +345,8 @@ class Session:
         shown = []
         for schema in sorted(self.program.maps, key=lambda item: item.name):
             data = self.read(schema)
-            if is_set(schema, data):
+            keyed = schema.key is not None
+            if is_set(schema, data) or (keyed and self.renderer.shows_empty_maps):
                 shown.append(self.renderer.map(schema, data))
         if self.renderer.separates_maps:
             self.output.write(b"\n\n")
@@ -344,7 +360,8 @@ class Session:
         if schema.key is None:
             target.update_raw(bytes(4), bytes(len(target.lookup_raw(bytes(4)) or b"")))
         else:
-            target.clear()
+            for each in self._maps(schema):
+                each.clear()
 
     def zero(self, schema: MapSchema) -> None:
         """Set all values of a map to zero."""
@@ -352,13 +369,27 @@ class Session:
         if schema.key is None:
             self.clear(schema)
             return
-        keys, values = target.read_all()
-        if keys:
-            target.update_batch(keys, bytes(len(values)))
+        for each in self._maps(schema):
+            keys, values = each.read_all()
+            if keys:
+                each.update_batch(keys, bytes(len(values)))
 
     def stack_map(self, limit: int) -> Map | None:
         """Return the stack map for stacks of a length."""
         return self.loaded.maps.get(f"{STACK_MAP_PREFIX}{limit}") if self.loaded else None
+
+
+def _joined(short: Map, size: int, keys: bytes, values: bytes, cpus: int) -> MapData:
+    """Entries of a map of long text keys and of the map of short ones beside it."""
+    short_size, value_size = short.info.key_size, short.info.value_size
+    short_keys, short_values = short.read_all()
+    if not keys:
+        return MapData(short_keys, short_values, short_size, value_size, cpus)
+    padding = bytes(size - short_size)
+    padded = b"".join([
+        short_keys[at : at + short_size] + padding for at in range(0, len(short_keys), short_size)
+    ])  # fmt: skip
+    return MapData(padded + keys, bytes(short_values) + values, size, value_size, cpus)
 
 
 def _same_event(block: memoryview, base: int, stride: int, count: int) -> bool:

@@ -93,6 +93,8 @@ def _probes(variant: Variant, program: str, spec: ProgramSpec) -> list[ProbeSche
             options["attach_kind"] = "tp_btf"
         elif variant.multi:
             options["multi"] = 1
+        if len(variant.matches) > 1:
+            options["optional"] = 1
         found.append(ProbeSchema(variant.kind, match.name, program, options))
     return found
 

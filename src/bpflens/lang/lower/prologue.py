@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["enter", "probe_name_place", "syscall_field"]
 
 # Kinds that the kernel attaches for all processes.
-_UNBOUND = frozenset(("kprobe", "kretprobe", "fentry", "fexit", "tracepoint", "rawtracepoint"))
+_UNBOUND = frozenset(
+    ("kprobe", "kretprobe", "fentry", "fexit", "tracepoint", "rawtracepoint", "profile")
+)
 # More calls than any architecture has; a power of two, so that the table needs no other check.
 _MOST_CALLS = 512
 # Offsets in struct pt_regs: what the table of arguments does not say.
