@@ -53,6 +53,8 @@ class BuiltinRule:
 
 def find(name: str) -> BuiltinRule | None:
     """Return the rule of a builtin, or None if there is none of that name."""
+    # Some scripts say what the reference's own library says.
+    name = name.removeprefix("__builtin_")
     found = _TABLE.get(name)
     if found is None and name.startswith("arg") and name[3:].isdigit():
         return _TABLE["argN"]
@@ -105,7 +107,8 @@ def _pid_tgid(f: FunctionLowering, arguments: Sequence[n.Node]) -> Value:
     if namespace is None or initial:
         return f.b.call(bpf.BPF_FUNC_get_current_pid_tgid)
     # struct bpf_pidns_info { u32 pid, tgid } of the namespace that this tool itself lives in.
-    device, inode = namespace  # type: ignore[misc]
+    assert isinstance(namespace, tuple)
+    device, inode = namespace
     slot = f.fn.slot(8, 8, "pidns")
     f.b.zero(slot, 0, 8)
     f.b.call(bpf.BPF_FUNC_get_ns_current_pid_tgid, device, inode, f.b.slot_addr(slot), 8)
@@ -149,6 +152,13 @@ def _write_comm(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> 
         task.write_comm(f, node, place, wanted)
         return
     size = min(wanted.size, COMM_SIZE)
+    if size == COMM_SIZE:
+        from bpflens.lang.lower import memory, task
+
+        comm = task.comm_place(f)
+        if comm is not None:
+            memory.write_comm(f, place, comm, wanted)
+            return
     f.b.call(bpf.BPF_FUNC_get_current_comm, f.address(place), size)
     if wanted.size > size and not place.loose:
         from bpflens.lang.lower import memory

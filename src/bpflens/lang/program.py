@@ -101,10 +101,11 @@ class MapSchema(Record):
     ``spec`` names the :class:`~bpflens.spec.MapSpec`. ``key`` is None for a scalar map (one entry,
     key u32 0). ``per_cpu`` tells whether a read gives one value for each possible CPU.
     ``set_offset`` >= 0: the byte offset in the value of a u64 that is 1 once a scalar was assigned
-    (a fresh or deleted scalar prints nothing).
+    (a fresh or deleted scalar prints nothing). ``short`` names a second map, where there is one,
+    with the entries whose text key fits into its smaller keys.
     """
 
-    __slots__ = ("key", "name", "per_cpu", "set_offset", "spec", "value")
+    __slots__ = ("key", "name", "per_cpu", "set_offset", "short", "spec", "value")
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class MapSchema(Record):
         spec: str,
         per_cpu: bool = False,
         set_offset: int = -1,
+        short: str = "",
     ) -> None:
         self.name = name
         self.key = key
@@ -121,6 +123,7 @@ class MapSchema(Record):
         self.spec = spec
         self.per_cpu = per_cpu
         self.set_offset = set_offset
+        self.short = short
 
 
 class ProbeSchema(Record):

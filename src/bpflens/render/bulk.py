@@ -35,7 +35,7 @@ _SHORT = 16
 
 def lines(schema: MapSchema, data: MapData, top: int = 0) -> bytes | None:
     """Return all lines of a map in printing order, or None where its shape is not plain."""
-    kind = schema.key
+    kind = map.key_type(schema, data)
     if kind is None or not isinstance(schema.value, (Int, Count, Sum, Min, Max, Avg)):
         return None
     layout = _layout(kind, data.key_size)

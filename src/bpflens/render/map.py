@@ -19,6 +19,7 @@ from bpflens.lang.types import (
     Max,
     Min,
     Stats,
+    String,
     Sum,
     Type,
 )  # fmt: skip
@@ -28,12 +29,13 @@ from bpflens.render.resolver import Resolver
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from bpflens.lang.program import MapSchema
 
     Entry = tuple[object, object]
 
-__all__ = ["MapData", "entries", "is_set", "key_text", "numbers"]
+__all__ = ["MapData", "entries", "is_set", "key_text", "key_type", "numbers"]
 
 _CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 
@@ -74,11 +76,18 @@ def entries(
     schema: MapSchema, data: MapData, resolver: Resolver, trailer: str = ".."
 ) -> list[Entry]:
     """Return ``(key, value)`` pairs in printing order; keys are None for a scalar map."""
-    keys = _keys(schema.key, data, resolver, trailer)
+    keys = _keys(key_type(schema, data), data, resolver, trailer)
     found = list(zip(keys, _values(schema.value, data, resolver, trailer), strict=True))
     if schema.key is not None and len(found) > 1:
         found.sort(key=_order(schema))
     return found
+
+
+def key_type(schema: MapSchema, data: MapData) -> Type | None:
+    """Return the type of the keys as they are in ``data``: short texts may come in short keys."""
+    if isinstance(schema.key, String) and data.key_size < schema.key.size:
+        return String(data.key_size)
+    return schema.key
 
 
 def _keys(kind: Type | None, data: MapData, resolver: Resolver, trailer: str) -> list[object]:
@@ -129,7 +138,7 @@ def _slots(kind: Aggregate, data: MapData, index: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _order(schema: MapSchema) -> Callable[[Entry], object]:
+def _order(schema: MapSchema) -> Callable[[Entry], Any]:
     kind = schema.value
     if isinstance(kind, (Count, Sum, Min, Max, Avg, Int)):
         return lambda entry: (entry[1], _comparable(entry[0]))

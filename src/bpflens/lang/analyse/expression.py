@@ -213,6 +213,7 @@ def _address_of(c: Checker, node: n.Unary) -> Type | None:
     operand = node.operand
     if isinstance(operand, n.MapName):
         state = c.map(operand.name, operand)
+        state.whole = True
         return Pointer(state.value or NoneType(), "bpf")
     found = c.type(operand)
     if not isinstance(operand, n.Variable):
@@ -330,14 +331,13 @@ def _integer_binary(c: Checker, node: n.Binary, left: Type, right: Type) -> Type
     elif is_flexible(node.right) and not is_flexible(node.left):
         right_signed = left_signed
     literals = isinstance(node.left, n.Integer) and isinstance(node.right, n.Integer)
-    if node.op in ("/", "%") and (left_signed or right_signed) and not literals:
-        if left_signed != right_signed:
-            c.warning(
-                node,
-                "signed-division",
-                f"signed operands for '{node.op}' can lead to undefined behavior (cast to unsigned"
-                " to silence warning)",
-            )
+    if node.op in ("/", "%") and left_signed != right_signed and not literals:
+        c.warning(
+            node,
+            "signed-division",
+            f"signed operands for '{node.op}' can lead to undefined behavior (cast to unsigned"
+            " to silence warning)",
+        )
     if node.op == "-" or left_signed or right_signed:
         return INT64
     return UINT64
@@ -483,12 +483,12 @@ def _type_info(c: Checker, node: n.TypeofType) -> Type | None:
         return None
     c.variant.types[node.operand] = kind
     start, end = node.start, node.end
-    values = (0, base_name(kind).encode(), kind.name.encode())
+    values: tuple[int | bytes, ...] = (0, base_name(kind).encode(), kind.name.encode())
     items = [
         n.RecordItem(name, node_of(value, start, end), start, end)
         for name, value in zip(TYPE_INFO, values, strict=True)
     ]
-    return c.stand(node, n.Record(items, start, end))  # type: ignore[arg-type]
+    return c.stand(node, n.Record(items, start, end))
 
 
 def _type_arg(c: Checker, node: n.TypeArg) -> Type | None:
@@ -497,10 +497,10 @@ def _type_arg(c: Checker, node: n.TypeArg) -> Type | None:
     return resolve_type(c, node.type)
 
 
-_TABLE: dict[type[n.Node], Callable[[Checker, n.Node], Type | None]] = {}
+_TABLE: dict[type[n.Node], Callable[..., Type | None]] = {}
 
 
-def _rules() -> dict[type[n.Node], Callable[[Checker, n.Node], Type | None]]:
+def _rules() -> dict[type[n.Node], Callable[..., Type | None]]:
     # Filled on first use: the neighbour module with the other half of the rules imports this one.
     if not _TABLE:
         from bpflens.lang.analyse import place
@@ -533,6 +533,6 @@ def _rules() -> dict[type[n.Node], Callable[[Checker, n.Node], Type | None]]:
                 n.Cast: place.check_cast,
                 n.Sizeof: place.check_sizeof,
                 n.Offsetof: place.check_offsetof,
-            }  # type: ignore[dict-item]
+            }
         )
     return _TABLE

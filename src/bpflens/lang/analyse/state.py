@@ -50,10 +50,14 @@ class VariableInfo:
 
 
 class MapState:
-    """One map of the script. ``keyed`` is None until the first use tells."""
+    """One map of the script. ``keyed`` is None until the first use tells.
+
+    ``whole`` maps have to be one map in the kernel: the script says of what type, or walks it.
+    """
 
     __slots__ = (
         "flexible", "key", "keyed", "max_entries", "name", "node", "used", "value", "map_type",
+        "whole",
     )  # fmt: skip
 
     def __init__(self, name: str, node: n.Node) -> None:
@@ -65,6 +69,7 @@ class MapState:
         self.flexible = False
         self.map_type = ""
         self.max_entries = 0
+        self.whole = False
         self.used = False
 
 
@@ -88,7 +93,8 @@ class Variant:
     """
 
     __slots__ = (
-        "args", "index", "kind", "matches", "multi", "params", "point", "probe", "result", "stands_for",
+        "args", "index", "kind", "matches", "multi", "params", "point", "probe", "result",
+        "stands_for",
         "syscalls", "types", "variables",
     )  # fmt: skip
 

@@ -101,6 +101,7 @@ def check_map_declaration(c: Checker, node: n.MapDecl) -> None:
     else:
         c.error(node, "map-type", "the number of entries of a map must be a positive integer")
     state.map_type = node.map_type
+    state.whole = True
 
 
 def _expr_statement(c: Checker, node: n.ExprStmt) -> None:
@@ -284,6 +285,7 @@ def _for_range(c: Checker, node: n.ForRange) -> None:
 
 def _for_map(c: Checker, node: n.ForMap) -> None:
     state = c.map(node.map.name, node.map)
+    state.whole = True
     if state.keyed is False:
         c.error(
             node.map,
@@ -351,7 +353,7 @@ def _block(c: Checker, node: n.Block) -> None:
     check_block(c, node)
 
 
-_RULES: dict[type[n.Node], Callable[[Checker, n.Node], None]] = {
+_RULES: dict[type[n.Node], Callable[..., None]] = {
     n.ExprStmt: _expr_statement,
     n.Assign: _assign,
     n.Let: _let,
@@ -365,4 +367,4 @@ _RULES: dict[type[n.Node], Callable[[Checker, n.Node], None]] = {
     n.Jump: _jump,
     n.Import: _import,
     n.Block: _block,
-}  # type: ignore[dict-item]
+}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bpflens.lang import nodes as n
 from bpflens.lang.call import CallRule, count_arguments
 from bpflens.lang.lower import map as maps
-from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import (
     Aggregate,
     Avg,
@@ -27,6 +26,7 @@ from bpflens.uapi.bpf import BPF_FUNC_ktime_get_boot_ns, BPF_FUNC_map_lookup_per
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang.lower.function import Ref
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Reg, Value
     from bpflens.lang.lower.function import FunctionLowering
@@ -154,6 +154,7 @@ def lower_assignment(f: FunctionLowering, target: n.Node, call: n.Call) -> None:
     plan = f.plan(name)
     value = f.value(call.args[0]) if call.args else 0
     slots, done = maps.find_or_create(f, plan, key, target)
+    assert isinstance(plan.value, Aggregate)
     _UPDATES[type(plan.value)](f, slots, value, plan.value)
     f.b.jump(done)
     f.b.set_block(done)
@@ -307,17 +308,17 @@ def _tseries(f: FunctionLowering, slots: Reg, value: Value, kind: Aggregate) -> 
 
 def read(f: FunctionLowering, plan: MapPlan, key: n.Node | None) -> Value:
     """Read an aggregate as an integer, merging the slots of all CPUs (slow, and documented so)."""
-    return read_at(f, plan, maps.key_address(f, plan, key))
+    return read_at(f, plan, maps.key_of(f, plan, key))
 
 
-def read_at(f: FunctionLowering, plan: MapPlan, address: Reg) -> Value:
-    """Read the aggregate whose key lies at an address."""
+def read_at(f: FunctionLowering, plan: MapPlan, key: maps.Key) -> Value:
+    """Read the aggregate of a key."""
     kind = plan.value
     total, number = f.fn.new("total"), f.fn.new("number")
     f.b.assign(total, 0)
     f.b.assign(number, 0)
     for cpu in range(f.context.target.possible_cpus):
-        found = f.b.call(BPF_FUNC_map_lookup_percpu_elem, f.b.map_fd(plan.spec.name), address, cpu)
+        found = f.b.call(BPF_FUNC_map_lookup_percpu_elem, key.map, key.address, cpu)
         have, next_ = f.block("have"), f.block("next")
         f.b.branch("ne", found, 0, have, next_)
         f.b.set_block(have)

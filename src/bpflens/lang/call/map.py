@@ -61,7 +61,7 @@ def _lower_has_key(f: FunctionLowering, node: n.Call) -> Value:
     target = node.args[0]
     assert isinstance(target, n.MapName)
     plan = f.plan(target.name)
-    return f.b.bool_("ne", maps.lookup(f, plan, maps.key_address(f, plan, node.args[1])), 0)
+    return f.b.bool_("ne", maps.lookup(f, maps.key_of(f, plan, node.args[1])), 0)
 
 
 def _check_find(c: Checker, node: n.Call) -> Type | None:
@@ -90,7 +90,7 @@ def _lower_find(f: FunctionLowering, node: n.Call) -> Value:
     assert isinstance(target, n.MapName)
     plan = f.plan(target.name)
     variable = f.variable(f.variant.variables[out])
-    found = maps.lookup(f, plan, maps.key_address(f, plan, key))
+    found = maps.lookup(f, maps.key_of(f, plan, key))
     have, done = f.block("found"), f.block("looked")
     result = f.fn.new("found")
     f.b.assign(result, 0)
@@ -140,13 +140,19 @@ def _lower_len(f: FunctionLowering, node: n.Call) -> Value:
     f.functions.append(callback)
     slot = f.fn.slot(8, 8, "unused")
     f.b.store(slot, 0, 0, 8)
-    return f.b.call(
-        BPF_FUNC_for_each_map_elem,
-        f.b.map_fd(f.plan(target.name).spec.name),
-        f.b.func_addr(callback),
-        f.b.slot_addr(slot),
-        0,
-    )
+    plan = f.plan(target.name)
+    counts = [
+        f.b.call(
+            BPF_FUNC_for_each_map_elem,
+            f.b.map_fd(spec.name),
+            f.b.func_addr(callback),
+            f.b.slot_addr(slot),
+            0,
+        )
+        for spec in (plan.spec, plan.short)
+        if spec is not None
+    ]
+    return counts[0] if len(counts) == 1 else f.b.alu("add", *counts)
 
 
 CALLS: dict[str, CallRule] = {

@@ -44,6 +44,10 @@ def describe(resources: Resources, specs: Mapping[str, MapSpec]) -> bytes:
     for plan in resources.maps.values():
         spec = specs[plan.spec.name]
         spec.key_type_id = names.of(plan.key) if plan.key is not None else names.integer(4, False)
+        short = plan.short
+        if short is not None:
+            short.key_type_id = names.of(String(short.key_size))
+            short.value_type_id = names.value(plan.value, spec.value_size, plan.set_offset)
         spec.value_type_id = names.value(plan.value, spec.value_size, plan.set_offset)
     return names.builder.build()
 

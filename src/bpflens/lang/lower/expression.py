@@ -43,6 +43,12 @@ DIVISION_MESSAGE = (
 
 def lower_value(f: FunctionLowering, node: n.Node) -> Value:
     """Evaluate an expression to a scalar."""
+    if isinstance(node, n.Field):
+        from bpflens.lang.lower import task
+
+        found = task.load(f, node)
+        if found is not None:
+            return found
     result = _VALUES[type(node)](f, node)
     if isinstance(result, Ref):
         return memory.load(f, result, f.type(node))
@@ -107,7 +113,8 @@ def _identifier(f: FunctionLowering, node: n.Identifier) -> Value | Ref:
     if rule is not None:
         return rule.lower(f, node, [])
     found = named_constant(f.context, node.name)
-    assert found is not None and isinstance(found[0], int)
+    assert found is not None
+    assert isinstance(found[0], int)
     return found[0]
 
 
@@ -550,7 +557,7 @@ def string_prefix(f: FunctionLowering, node: n.Node, size: int) -> Ref:
     return buffer
 
 
-_VALUES: dict[type[n.Node], Callable[[FunctionLowering, n.Node], Value | Ref]] = {
+_VALUES: dict[type[n.Node], Callable[..., Value | Ref]] = {
     n.Integer: _integer,
     n.Boolean: _boolean,
     n.Positional: _positional,
@@ -572,4 +579,4 @@ _VALUES: dict[type[n.Node], Callable[[FunctionLowering, n.Node], Value | Ref]] =
     n.Sizeof: _sizeof,
     n.Offsetof: _offsetof,
     n.Comptime: _comptime,
-}  # type: ignore[dict-item]
+}

@@ -14,7 +14,6 @@ What the body assigns is hidden from the verifier before the loop: see
 
 from __future__ import annotations
 
-from bpflens.lang import nodes as n
 from bpflens.lang.ir.ops import Slot
 from bpflens.lang.lower.closure import Closure, IteratorGuard, hide, hide_memory
 from bpflens.lang.lower.function import Ref
@@ -23,6 +22,7 @@ from bpflens.uapi.bpf import BPF_FUNC_for_each_map_elem, BPF_FUNC_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang import nodes as n
     from bpflens.lang.ir.ops import Block, Reg, Value
     from bpflens.lang.lower.function import FunctionLowering
 
@@ -206,6 +206,7 @@ def _store_entry(
 ) -> None:
     # Write the loop variable: the tuple of an entry's key and its value.
     from bpflens.lang.call import aggregate
+    from bpflens.lang.lower import map as maps
     from bpflens.lang.lower import memory
 
     plan = f.plan(node.map.name)
@@ -220,7 +221,7 @@ def _store_entry(
     memory.fill(f, place.at(end), kind.offsets[1] - end)
     at = place.at(kind.offsets[1])
     if isinstance(plan.value, Aggregate):
-        memory.store_scalar(f, at, aggregate.read_at(f, plan, key), value_type)
+        memory.store_scalar(f, at, aggregate.read_at(f, plan, maps.Key(key, f.b.map_fd(plan.spec.name))), value_type)
     elif value_type.is_scalar:
         memory.store_scalar(f, at, memory.load(f, Ref(value), plan.value), value_type)
     else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
+from bpflens.lang.lower import memory
 from bpflens.lang.lower.function import Ref
-from bpflens.lang.types import Aggregate
+from bpflens.lang.lower.resource import SHORT_KEY
+from bpflens.lang.types import Aggregate, String
 from bpflens.uapi.bpf import (
     BPF_ANY,
     BPF_NOEXIST,
@@ -15,7 +17,7 @@ from bpflens.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.ir.ops import Reg, Value
+    from bpflens.lang.ir.ops import Block, Reg, Value
     from bpflens.lang.lower.function import FunctionLowering
     from bpflens.lang.lower.resource import MapPlan
     from bpflens.lang.types import Type
@@ -26,7 +28,7 @@ __all__ = [
     "assign_scalar",
     "delete",
     "find_or_create",
-    "key_address",
+    "key_of",
     "lookup",
     "map_of",
     "read_value",
@@ -48,20 +50,69 @@ def map_of(node: n.Node) -> tuple[str, n.Node | None]:
     return node.name, None
 
 
-def key_address(f: FunctionLowering, plan: MapPlan, key: n.Node | None) -> Reg:
-    """Build a key in temporary memory and return its address."""
+class Key:
+    """A key in memory: its ``address``, and the kernel ``map`` that entries of such keys are in."""
+
+    __slots__ = ("address", "map")
+
+    def __init__(self, address: Reg, map: Reg) -> None:
+        self.address = address
+        self.map = map
+
+
+def key_of(f: FunctionLowering, plan: MapPlan, key: n.Node | None) -> Key:
+    """Build a key in temporary memory."""
     if plan.key is None or key is None:
         slot = f.fn.slot(4, 4, "key")
         f.b.store(slot, 0, 0, 4)
-        return f.b.slot_addr(slot)
+        return Key(f.b.slot_addr(slot), f.b.map_fd(plan.spec.name))
+    if plan.short is not None:
+        return _text_key(f, plan, plan.short.name, f.meant(key))
     place = f.buffer(plan.key.size, name="key")
     f.store(key, place, plan.key)
-    return f.address(place)
+    return Key(f.address(place), f.b.map_fd(plan.spec.name))
 
 
-def lookup(f: FunctionLowering, plan: MapPlan, key: Reg) -> Reg:
+def _text_key(f: FunctionLowering, plan: MapPlan, short: str, key: n.Node) -> Key:
+    """Build a text key: one that is short goes, padded with zeroes, to the map of short keys.
+
+    A text is short if it and its NUL leave the last byte of a short key zero.
+    """
+    assert plan.key is not None
+    if isinstance(key, n.String) and len(key.value) < SHORT_KEY:
+        place = f.buffer(SHORT_KEY, name="key")
+        f.store(key, place, String(SHORT_KEY))
+        return Key(f.address(place), f.b.map_fd(short))
+    size = plan.key.size
+    place = f.scratch(size)
+    if isinstance(key, n.Call) and key.name == "str":
+        f.b.zero(place.base, place.off, SHORT_KEY)
+        f.store(key, Ref(place.base, place.off, loose=True), plan.key)
+    else:
+        # What comes from elsewhere may have anything behind its NUL.
+        source = f.scratch(size)
+        f.store(key, source, plan.key)
+        f.b.zero(place.base, place.off, SHORT_KEY)
+        memory.read_string(f, place, size, f.address(source), "bpf")
+    address, map = f.fn.new("key"), f.fn.new("map")
+    f.b.assign(address, f.address(place))
+    f.b.assign(map, f.b.map_fd(short))
+    long, done = f.block("long_key", cold=True), f.block("key")
+    f.b.branch("eq", f.b.load(place.base, place.off + SHORT_KEY - 1, 1), 0, done, long)
+    f.b.set_block(long)
+    whole = f.scratch(size)
+    memory.fill(f, whole, size)
+    memory.read_string(f, whole, size, f.address(place), "bpf")
+    f.b.assign(address, f.address(whole))
+    f.b.assign(map, f.b.map_fd(plan.spec.name))
+    f.b.jump(done)
+    f.b.set_block(done)
+    return Key(address, map)
+
+
+def lookup(f: FunctionLowering, key: Key) -> Reg:
     """Return the address of an entry's value, or NULL."""
-    return f.b.call(BPF_FUNC_map_lookup_elem, f.b.map_fd(plan.spec.name), key)
+    return f.b.call(BPF_FUNC_map_lookup_elem, key.map, key.address)
 
 
 def read_value(f: FunctionLowering, node: n.Node) -> Value | Ref:
@@ -81,7 +132,7 @@ def read_value(f: FunctionLowering, node: n.Node) -> Value | Ref:
         if not value.is_scalar:
             return Ref(base)
         return f.b.load(base, 0, value.size, bool(getattr(value, "signed", False)))
-    found = lookup(f, plan, key_address(f, plan, key))
+    found = lookup(f, key_of(f, plan, key))
     return _value_or_zero(f, found, value)
 
 
@@ -114,7 +165,7 @@ def assign(f: FunctionLowering, target: n.Node, value: n.Node) -> None:
         return
     place = f.buffer(max(plan.value.size, 8), name="value")
     _store_whole(f, value, place, plan.value)
-    update(f, plan, key_address(f, plan, key), f.address(place), target)
+    update(f, plan, key_of(f, plan, key), f.address(place), target)
 
 
 def _store_whole(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
@@ -135,14 +186,14 @@ def assign_scalar(f: FunctionLowering, target: n.Node, value: Value) -> None:
         return
     slot = f.fn.slot(8, 8, "value")
     f.b.store(slot, 0, value, 8)
-    update(f, plan, key_address(f, plan, key), f.b.slot_addr(slot), target)
+    update(f, plan, key_of(f, plan, key), f.b.slot_addr(slot), target)
 
 
 def update(
-    f: FunctionLowering, plan: MapPlan, key: Reg, value: Reg, node: n.Node, flags: int = BPF_ANY
+    f: FunctionLowering, plan: MapPlan, key: Key, value: Reg, node: n.Node, flags: int = BPF_ANY
 ) -> None:
     """Store a value under a key; a map that is full is reported once on each CPU."""
-    status = f.b.call(BPF_FUNC_map_update_elem, f.b.map_fd(plan.spec.name), key, value, flags)
+    status = f.b.call(BPF_FUNC_map_update_elem, key.map, key.address, value, flags)
     failed, done = f.block("full", cold=True), f.block("stored")
     f.b.branch("eq", status, 0, done, failed)
     f.b.set_block(failed)
@@ -169,8 +220,8 @@ def add_in_place(f: FunctionLowering, target: n.Node, amount: Value, want: str =
         base = f.b.map_value(plan.spec.name)
         f.b.store(base, plan.set_offset, 1, 8)
         return _atomic_add(f, base, amount, want)
-    address = key_address(f, plan, key)
-    found = lookup(f, plan, address)
+    entry = key_of(f, plan, key)
+    found = lookup(f, entry)
     result = f.fn.new("result")
     have, missing, done = f.block("have"), f.block("missing"), f.block("added")
     f.b.branch("ne", found, 0, have, missing)
@@ -182,7 +233,7 @@ def add_in_place(f: FunctionLowering, target: n.Node, amount: Value, want: str =
     f.b.set_block(missing)
     slot = f.fn.slot(8, 8, "first")
     f.b.store(slot, 0, amount, 8)
-    update(f, plan, address, f.b.slot_addr(slot), target, BPF_NOEXIST)
+    update(f, plan, entry, f.b.slot_addr(slot), target, BPF_NOEXIST)
     if want:
         f.b.assign(result, amount if want == "new" else 0)
     f.b.jump(done)
@@ -200,14 +251,14 @@ def _atomic_add(f: FunctionLowering, base: Reg, amount: Value, want: str) -> Val
 
 def find_or_create(
     f: FunctionLowering, plan: MapPlan, key: n.Node | None, node: n.Node
-) -> tuple[Reg, object]:
+) -> tuple[Reg, Block]:
     """Return this CPU's value of an aggregate, made on first use, and the block to leave by.
 
     The caller goes on in the current block, where the address is known to be good, and ends by
     jumping to the returned block, which it must then make current.
     """
-    address = key_address(f, plan, key)
-    first = lookup(f, plan, address)
+    entry = key_of(f, plan, key)
+    first = lookup(f, entry)
     value = f.fn.new("slots")
     f.b.assign(value, first)
     have, missing, done = f.block("have"), f.block("missing", cold=True), f.block("done")
@@ -216,9 +267,9 @@ def find_or_create(
     if not plan.scalar:
         zero = f.b.map_value(f.resources.zeroes(plan.spec.value_size))
         status = f.b.call(
-            BPF_FUNC_map_update_elem, f.b.map_fd(plan.spec.name), address, zero, BPF_NOEXIST
+            BPF_FUNC_map_update_elem, entry.map, entry.address, zero, BPF_NOEXIST
         )
-        f.b.assign(value, lookup(f, plan, address))
+        f.b.assign(value, lookup(f, entry))
         full = f.block("full", cold=True)
         f.b.branch("ne", value, 0, have, full)
         f.b.set_block(full)
@@ -241,5 +292,5 @@ def delete(f: FunctionLowering, target: n.Node, key: n.Node | None) -> Value:
 
             event.emit(f, "clear", [], map=name)
         return 0
-    address = key_address(f, plan, key if key is not None else own_key)
-    return f.b.call(BPF_FUNC_map_delete_elem, f.b.map_fd(plan.spec.name), address)
+    entry = key_of(f, plan, key if key is not None else own_key)
+    return f.b.call(BPF_FUNC_map_delete_elem, entry.map, entry.address)

@@ -11,7 +11,7 @@ from bpflens.lang.program import (
     FieldSchema,
     MapSchema,
 )  # fmt: skip
-from bpflens.lang.types import Aggregate, Hist, LHist, TSeries, Type, align_up
+from bpflens.lang.types import Aggregate, Hist, LHist, String, TSeries, Type, align_up
 from bpflens.spec import MapSpec
 from bpflens.uapi.bpf import (
     BPF_F_NO_PREALLOC,
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from bpflens.lang.analyse.state import MapState
     from bpflens.lang.context import Context
 
-__all__ = ["SCRATCH_MAP", "ZERO_MAP", "MapPlan", "Resources", "map_spec_name"]
+__all__ = ["SCRATCH_MAP", "SHORT_KEY", "ZERO_MAP", "MapPlan", "Resources", "map_spec_name"]
 
 SCRATCH_MAP = "scratch"
 ZERO_MAP = "zeroes"
 UNKNOWN_MAP = "unknown"
+#: Bytes of a key of a map for short texts.
+SHORT_KEY = 64
 # Programs that may interrupt each other get their own scratch memory, up to this many.
 SCRATCH_ENTRIES = 64
 
@@ -61,10 +63,14 @@ def map_spec_name(name: str) -> str:
 class MapPlan:
     """How one script map lies in the kernel.
 
-    ``scalar`` maps have one entry; a plain scalar keeps a "was set" word at ``set_offset``.
+    ``scalar`` maps have one entry; a plain scalar keeps a "was set" word at ``set_offset``. Maps of
+    long texts have a second kernel map, ``short``, for keys that fit into :data:`SHORT_KEY` bytes:
+    the kernel hashes and compares all bytes that a key could have.
     """
 
-    __slots__ = ("index", "key", "name", "per_cpu", "scalar", "set_offset", "spec", "value")
+    __slots__ = (
+        "index", "key", "name", "per_cpu", "scalar", "set_offset", "short", "spec", "value",
+    )  # fmt: skip
 
     def __init__(self, state: MapState, index: int, default_entries: int) -> None:
         from bpflens.lang.types import INT64
@@ -85,6 +91,10 @@ class MapPlan:
         entries = 1 if self.scalar else state.max_entries or default_entries
         key_size = 4 if self.key is None else self.key.size
         self.spec = MapSpec(map_spec_name(state.name), kind, key_size, size, entries, flags=flags)
+        self.short: MapSpec | None = None
+        if isinstance(self.key, String) and key_size >= 2 * SHORT_KEY and not state.whole:
+            name = map_spec_name(state.name) + "_short"
+            self.short = MapSpec(name, kind, SHORT_KEY, size, entries, flags=flags)
 
     def _kind(self, state: MapState, aggregate: bool) -> tuple[int, int]:
         if self.scalar:
@@ -101,8 +111,9 @@ class MapPlan:
     def schema(self) -> MapSchema:
         """Return what the session needs to read this map."""
         return MapSchema(
-            self.name, self.key, self.value, self.spec.name, self.per_cpu, self.set_offset
-        )
+            self.name, self.key, self.value, self.spec.name, self.per_cpu, self.set_offset,
+            self.short.name if self.short is not None else "",
+        )  # fmt: skip
 
 
 class Resources:
@@ -187,6 +198,7 @@ class Resources:
     def map_specs(self) -> dict[str, MapSpec]:
         """Return the specs of all maps, the script's own first."""
         specs = {plan.spec.name: plan.spec for plan in self.maps.values()}
+        specs |= {plan.short.name: plan.short for plan in self.maps.values() if plan.short}
         if self.uses_ring:
             pages = int(str(self.context.config["perf_rb_pages"])) or _default_pages(self.busy)
             size = pages * self.context.target.page_size
