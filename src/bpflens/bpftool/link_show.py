@@ -38,6 +38,10 @@ def show(tool: Tool, words: Words) -> int:
     """Show all links, or the one that LINK names."""
     from bpflens.objects.link import Link
 
+    if tool.table or tool.sort or tool.filter:
+        from bpflens.bpftool import show_table
+
+        return show_table.links(tool, words)
     if words:
         found = handle.link(words)
         words.end()

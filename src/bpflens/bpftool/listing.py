@@ -144,7 +144,8 @@ class Listing:
         if self._btf is None or number >= len(info.prog_tags) or number >= len(info.func_info):
             return ""
         name = self._btf.name(info.func_info[number].type_id)
-        return f"bpf_prog_{info.prog_tags[number].hex()}_{name}"
+        tag = info.prog_tags[number] if number else info.tag
+        return f"bpf_prog_{tag.hex()}_{name}"
 
     def _kernel_name(self, imm: int) -> str:
         # The constant of a call is its distance from __bpf_call_base.

@@ -31,9 +31,9 @@ def show(tool: Tool, words: Words) -> int:
     from bpflens.objects.map import Map
 
     if tool.table or tool.sort or tool.filter:
-        from bpflens.bpftool import map_table
+        from bpflens.bpftool import show_table
 
-        return map_table.show(tool, words)
+        return show_table.maps(tool, words)
     printer = _Printer(tool)
     json = tool.json
     if words:

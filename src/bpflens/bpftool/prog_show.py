@@ -46,9 +46,9 @@ _PREFIX = "bpf_metadata_"
 def show(tool: Tool, words: Words) -> int:
     """Show all programs, or those that PROG matches."""
     if tool.table or tool.sort or tool.filter:
-        from bpflens.bpftool import prog_table
+        from bpflens.bpftool import show_table
 
-        return prog_table.show(tool, words)
+        return show_table.programs(tool, words)
     printer = _Printer(tool)
     if words:
         found = handle.programs(words)
