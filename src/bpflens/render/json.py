@@ -9,9 +9,11 @@ from bpflens.render.text import TextRenderer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bpflens.lang.program import EventSchema, MapSchema
     from bpflens.lang.types import Type
-    from bpflens.render.map import MapData
+    from bpflens.render.map import Entry, MapData
 
 __all__ = ["JsonRenderer", "dump", "plain"]
 
@@ -75,14 +77,14 @@ class JsonRenderer(TextRenderer):
             return b""
         kind = schema.value
         if isinstance(kind, TSeries):
-            return self._series(schema, kind, found)
+            return self._series_line(schema, kind, found)
         if schema.key is None:
             shown = self._plain_item(kind, found[0][1], div)
         else:
             shown = {_key(key): self._plain_item(kind, item, div) for key, item in found}
         return _line(_map_type(kind), data={schema.name: shown})
 
-    def _series(self, schema: MapSchema, kind: TSeries, found: list[map.Entry]) -> bytes:
+    def _series_line(self, schema: MapSchema, kind: TSeries, found: Sequence[Entry]) -> bytes:
         from bpflens.render import series
 
         newest = series.newest_epoch(item for _, item in found)
@@ -134,6 +136,11 @@ class JsonRenderer(TextRenderer):
         if code is not None:
             return _line("helper_error", msg=message, helper=schema.helper, retcode=code, **place)
         return _line("runtime_error", msg=message, **place)
+
+    @property
+    def shows_empty_maps(self) -> bool:
+        """JSON shows nothing for them."""
+        return False
 
     @property
     def separates_maps(self) -> bool:

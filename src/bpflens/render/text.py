@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
-from bpflens.lang.types import Hist, LHist, TSeries
+from bpflens.lang.types import Avg, Hist, LHist, Stats, TSeries
 from bpflens.render import bulk, histogram, map, value
 from bpflens.render.aggregate import Summary
 from bpflens.render.printf import compile_format
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bpflens.lang.program import CompiledProgram, EventSchema, MapSchema
-    from bpflens.render.map import MapData
+    from bpflens.render.map import Entry, MapData
     from bpflens.render.printf import Formatter
     from bpflens.render.resolver import Resolver
 
@@ -34,6 +36,8 @@ class TextRenderer:
         self.resolver = resolver
         self.compat = compat
         self.trailer = str(program.config.get("str_trunc_trailer", ".."))
+        # Debian's 0.17 ends a histogram's first line in a blank, and maps of averages in a line.
+        self._blank = " " if compat == "0.17" else ""
         self._formatters: dict[int, Formatter] = {}
 
     # events
@@ -65,7 +69,8 @@ class TextRenderer:
 
     def map(self, schema: MapSchema, data: MapData, top: int = 0, div: int = 0) -> bytes:
         """Render a whole map; the last ``top`` entries of its order, values divided by ``div``."""
-        if div <= 1:
+        extra = self.compat == "0.17" and (not data.keys or isinstance(schema.value, (Avg, Stats)))
+        if div <= 1 and not extra:
             plain = bulk.lines(schema, data, top)
             if plain is not None:
                 return plain
@@ -75,7 +80,8 @@ class TextRenderer:
         name, kind = schema.name, schema.value
         if isinstance(kind, TSeries):
             return encode(self._series(name, kind, found))
-        return encode("".join(self._entry(name, kind, key, item, div) for key, item in found))
+        shown = "".join(self._entry(name, kind, key, item, div) for key, item in found)
+        return encode(shown + "\n" if extra else shown)
 
     def map_item(self, schema: MapSchema, data: MapData) -> bytes:
         """Render ``print(@m[key])`` of an aggregate."""
@@ -86,10 +92,10 @@ class TextRenderer:
         if isinstance(kind, (Hist, LHist)):
             assert isinstance(item, list)
             counts = item if div <= 1 or isinstance(kind, LHist) else [c // div for c in item]
-            return f"{label}:\n{histogram.lines(histogram.buckets(kind, counts))}\n"
+            return f"{label}:{self._blank}\n{histogram.lines(histogram.buckets(kind, counts))}\n"
         return f"{label}: {self._item(item, div)}\n"
 
-    def _series(self, name: str, kind: TSeries, found: list[map.Entry]) -> str:
+    def _series(self, name: str, kind: TSeries, found: Sequence[Entry]) -> str:
         from bpflens.render import series
 
         newest = series.newest_epoch(item for _, item in found)
@@ -141,6 +147,11 @@ class TextRenderer:
         marked = source[column - 1 : end - 1].replace("\t", "    ")
         source = source.replace("\t", "    ")
         return encode(f"{shown}{source}\n{' ' * len(before)}{'~' * max(len(marked), 1)}\n")
+
+    @property
+    def shows_empty_maps(self) -> bool:
+        """Whether a map without entries leaves a trace at the end of a run."""
+        return self.compat == "0.17"
 
     @property
     def separates_maps(self) -> bool:

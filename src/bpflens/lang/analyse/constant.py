@@ -205,9 +205,7 @@ def _identifier(variant: Variant, context: Context, node: n.Identifier) -> Const
     from bpflens.lang.analyse.expression import named_constant
 
     found = named_constant(context, node.name)
-    if found is None:
-        return None
-    return found[0].encode() if isinstance(found[0], str) else found[0]
+    return found[0] if found is not None else None
 
 
 def _field(variant: Variant, context: Context, node: n.Field) -> Constant | None:
@@ -235,7 +233,7 @@ def _index(variant: Variant, context: Context, node: n.Index) -> Constant | None
     return None
 
 
-_RULES: dict[type[n.Node], Callable[[Variant, Context, n.Node], Constant | None]] = {
+_RULES: dict[type[n.Node], Callable[..., Constant | None]] = {
     n.Unary: _unary,
     n.Binary: _binary,
     n.Ternary: _ternary,
@@ -245,4 +243,4 @@ _RULES: dict[type[n.Node], Callable[[Variant, Context, n.Node], Constant | None]
     n.Field: _field,
     n.Sizeof: _sizeof,
     n.Index: _index,
-}  # type: ignore[dict-item]
+}

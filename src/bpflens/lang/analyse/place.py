@@ -7,21 +7,25 @@ from bpflens.lang.types import (
     BOOL,
     NONE,
     UINT64,
-    Aggregate,
     Array,
+    Avg,
     Bool,
     Buffer,
     CgroupPath,
+    Count,
     Enum,
     Inet,
     Int,
     Ksym,
     Mac,
+    Max,
+    Min,
     Pointer,
     Record,
     Stack,
     String,
     Struct,
+    Sum,
     Timestamp,
     Tuple,
     Type,
@@ -56,6 +60,10 @@ _NAMED.update({
     "size_t": UINT64, "unsigned": Int(4, False), "uintptr_t": UINT64, "pid_t": Int(4, True),
     "ssize_t": Int(8, True), "off_t": Int(8, True),
 })  # fmt: skip
+
+
+# Aggregates that have one number as their value.
+_CASTABLE = (Count, Sum, Min, Max, Avg)
 
 
 def resolve_type(c: Checker, node: n.Node) -> Type | None:
@@ -278,10 +286,7 @@ def _default_space(c: Checker, node: n.Node) -> str:
 
 
 def _cast_allowed(operand: Type, wanted: Type) -> bool:
-    number = isinstance(operand, (Int, Bool, Enum, Pointer, Ksym, Usym)) or (
-        isinstance(operand, Aggregate)
-        and type(operand).__name__ in ("Count", "Sum", "Min", "Max", "Avg")  # fmt: skip
-    )
+    number = isinstance(operand, (Int, Bool, Enum, Pointer, Ksym, Usym, *_CASTABLE))
     if isinstance(wanted, (Int, Bool, Enum)):
         return number or (isinstance(operand, (Array, String)) and operand.size in (1, 2, 4, 8))
     if isinstance(wanted, Pointer):

@@ -77,7 +77,7 @@ def _body(c: Checker, function: n.Function) -> Type | None:
     from bpflens.lang.analyse.place import resolve_type
     from bpflens.lang.analyse.statement import check_block
 
-    wanted = resolve_type(c, function.result) if function.result is not None else NONE
+    wanted = resolve_type(c, function.result)
     c.results[function] = wanted
     check_block(c, function.body)
     if c.final and not isinstance(wanted, NoneType) and not _returns(function.body):

@@ -27,7 +27,7 @@ def _check_cgroupid(c: Checker, node: n.Call) -> Type | None:
         c.error(
             node,
             "cgroup",
-            f"Failed to get `cgroupid` for path: \"{path}\"",
+            f'Failed to get `cgroupid` for path: "{path}"',
             "It has to be a directory of cgroup2, e.g. /sys/fs/cgroup/system.slice.",
         )
     return UINT64

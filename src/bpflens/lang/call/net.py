@@ -115,8 +115,10 @@ def _check_pton(c: Checker, node: n.Call) -> Type | None:
 
 
 def _write_pton(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
-    assert isinstance(node, n.Call) and isinstance(node.args[0], n.String)
-    packed = _packed(node.args[0].value.decode())
+    assert isinstance(node, n.Call)
+    text = node.args[0]
+    assert isinstance(text, n.String)
+    packed = _packed(text.value.decode())
     assert packed is not None
     memory.store_bytes(f, packed, place, wanted.size)
 
@@ -224,14 +226,16 @@ def _lower_skboutput(f: FunctionLowering, node: n.Call) -> Value:
     path, packet, length, offset = node.args
     assert isinstance(path, n.String)
     kind = f.type(packet)
-    assert isinstance(kind, Pointer) and isinstance(kind.target, Struct)
+    assert isinstance(kind, Pointer)
+    assert isinstance(kind.target, Struct)
     struct = kind.target
     base = f.value(packet)
     skip = f.value(offset)
 
     def field(name: str, size: int) -> Value:
         found = struct.field(name)
-        assert found is not None and not isinstance(base, int)
+        assert found is not None
+        assert not isinstance(base, int)
         place = Ref(base, found.offset, "btf" if kind.trusted else "kernel")
         return memory.load(f, place, Int(size, False))
 

@@ -60,8 +60,8 @@ def _check_directives(c: Checker, node: n.Call, text: bytes, types: list[Type | 
             " expected)",
         )
         return
-    for problem in check_types(directives, types):
-        c.error(node, "format", f"{node.name}: {problem}")
+    for complaint in check_types(directives, types):
+        c.error(node, "format", f"{node.name}: {complaint}")
 
 
 def _sent_type(type: Type) -> Type:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bpflens.lang import nodes as n
-from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import STACK_FRAMES, Stack, Type
 from bpflens.uapi.bpf import (
     BPF_F_REUSE_STACKID,
@@ -15,6 +14,7 @@ from bpflens.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang.lower.function import Ref
     from collections.abc import Sequence
 
     from bpflens.lang.analyse.checker import Checker

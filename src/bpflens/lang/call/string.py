@@ -156,7 +156,8 @@ def _check_buf(c: Checker, node: n.Call) -> Type | None:
 
 
 def _write_buf(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
-    assert isinstance(node, n.Call) and isinstance(wanted, Buffer)
+    assert isinstance(node, n.Call)
+    assert isinstance(wanted, Buffer)
     kind = f.type(node.args[0])
     own = f.type(node)
     assert isinstance(own, Buffer)
@@ -179,7 +180,7 @@ def _write_buf(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> N
         )
         return
     source = Ref(source.base, source.off, "kernel" if source.direct else source.space)
-    memory.probe_read(f, place.at(4), length, source)  # type: ignore[arg-type]
+    memory.probe_read(f, place.at(4), length, source)
 
 
 def _check_strncmp(c: Checker, node: n.Call) -> Type | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.call import CallRule, count_arguments, literal_text
-from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import UINT64, Int, Ksym, Pointer, Type, Usym
 from bpflens.uapi.bpf import (
     BPF_FUNC_get_current_pid_tgid,
@@ -16,6 +15,7 @@ from bpflens.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang.lower.function import Ref
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
@@ -36,7 +36,8 @@ def in_buffer(f: FunctionLowering, node: n.Call) -> Ref:
     kind = f.type(node)
     place = f.buffer(kind.size)
     rule = call.find(node.name)
-    assert rule is not None and rule.write is not None
+    assert rule is not None
+    assert rule.write is not None
     rule.write(f, node, place, kind)
     return place
 

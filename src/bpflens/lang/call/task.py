@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bpflens.lang import nodes as n
 from bpflens.lang.analyse.constant import kfunc_exists
 from bpflens.lang.lower import event, memory
-from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import COMM_SIZE, INT64, Enum, Int, String, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang.lower.function import Ref
+    from bpflens.lang import nodes as n
     from collections.abc import Sequence
 
     from bpflens.lang.analyse.checker import Checker

@@ -169,11 +169,11 @@ class FunctionLowering:
 
     def address(self, place: Ref) -> Reg:
         """Return the address of a place in a register, for a helper's argument."""
-        from bpflens.lang.ir.ops import Slot
+        from bpflens.lang.ir.ops import Reg, Slot
 
         if isinstance(place.base, Slot):
             return self.b.slot_addr(place.base, place.off)
-        assert not isinstance(place.base, int)
+        assert isinstance(place.base, Reg)
         return self.b.alu("add", place.base, place.off) if place.off else place.base
 
     # variables

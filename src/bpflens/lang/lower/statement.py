@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering
+    from bpflens.lang.types import Type
 
 __all__ = ["lower_block", "lower_if", "lower_probe", "lower_statements"]
 
@@ -70,8 +72,8 @@ def _evaluate(f: FunctionLowering, node: n.Node) -> None:
             f.b.jump(done)
         f.b.set_block(done)
         return
-    kind = f.variant.types.get(node)
-    if kind is None or kind.is_scalar or isinstance(kind, (NoneType, Aggregate)):
+    found = f.variant.types.get(node)
+    if found is None or found.is_scalar or isinstance(found, (NoneType, Aggregate)):
         f.value(node)
     else:
         f.ref(node)
@@ -119,9 +121,7 @@ def _assign_variable(f: FunctionLowering, node: n.Assign, target: n.Variable) ->
     f.b.assign(found, value)
 
 
-def _combine(
-    f: FunctionLowering, node: n.Assign, old: object, value: object, kind: object
-) -> object:
+def _combine(f: FunctionLowering, node: n.Assign, old: Value, value: Value, kind: Type) -> Value:
     op = node.op[:-1]
     if isinstance(kind, Pointer):
         value = expression._scaled(f, value, kind.target.size or 1)
@@ -198,7 +198,7 @@ def _return(f: FunctionLowering, node: n.Return) -> None:
     f.leave(f.value(node.value) if node.value is not None else 0)
 
 
-_RULES: dict[type[n.Node], Callable[[FunctionLowering, n.Node], None]] = {
+_RULES: dict[type[n.Node], Callable[..., None]] = {
     n.ExprStmt: _expr_statement,
     n.Assign: _assign,
     n.Let: _let,
@@ -211,4 +211,4 @@ _RULES: dict[type[n.Node], Callable[[FunctionLowering, n.Node], None]] = {
     n.Unroll: _unroll,
     n.Return: _return,
     n.Jump: loop.lower_jump,
-}  # type: ignore[dict-item]
+}

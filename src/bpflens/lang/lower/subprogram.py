@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bpflens.lang import nodes as n
 from bpflens.lang.lower import memory
 from bpflens.lang.lower.closure import escape
 from bpflens.lang.lower.function import Ref
@@ -10,6 +9,7 @@ from bpflens.lang.types import Int, NoneType, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang import nodes as n
     from bpflens.lang.ir.ops import Block, Reg, Value
     from bpflens.lang.lower.function import FunctionLowering
 
