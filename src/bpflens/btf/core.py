@@ -77,9 +77,10 @@ class Result:
 
     ``value`` is the number on the target and ``original`` what the compiler assumed, both as 64
     unsigned bits; ``validate`` tells whether the instruction must hold ``original``. ``exists``:
-    a candidate was found (``target_btf``, ``target_id``). ``poison``: the instruction must be made
-    invalid. ``old_size`` and ``new_size`` are the sizes of the field for loads and stores (0 =
-    does not matter), and ``bad_size`` that a load or store cannot be made to fit.
+    a candidate was found (``target_btf``, ``target_id``, and ``spec``, the way into it).
+    ``poison``: the instruction must be made invalid. ``old_size`` and ``new_size`` are the sizes
+    of the field for loads and stores (0 = does not matter), and ``bad_size`` that a load or store
+    cannot be made to fit.
     """
 
     __slots__ = (
@@ -90,6 +91,7 @@ class Result:
         "old_size",
         "original",
         "poison",
+        "spec",
         "target_btf",
         "target_id",
         "validate",
@@ -108,6 +110,7 @@ class Result:
         self.old_size = 0
         self.new_size = 0
         self.bad_size = False
+        self.spec: Spec | None = None
         self.target_btf: Btf | None = None
         self.target_id = 0
 
@@ -129,15 +132,20 @@ class _Step:
 
 
 class Spec:
-    """A way into a type: the steps that have a meaning, and where they lead."""
+    """A way into a type: the steps that have a meaning, and where they lead.
 
-    __slots__ = ("bit_offset", "btf", "kind", "root_id", "steps")
+    ``path`` has every member on the way, also those without a name, as (id of the struct, number
+    of the member): what a reduced BTF must keep.
+    """
+
+    __slots__ = ("bit_offset", "btf", "kind", "path", "root_id", "steps")
 
     def __init__(self, btf: Btf, root_id: int, kind: int) -> None:
         self.btf = btf
         self.root_id = root_id
         self.kind = kind
         self.steps: list[_Step] = []
+        self.path: list[tuple[int, int]] = []
         self.bit_offset = 0
 
     def __str__(self) -> str:
@@ -188,6 +196,7 @@ def _enter(spec: Spec, type_id: int, index: int, access: str) -> int:
     if isinstance(found, Struct) and index < len(found.members):
         member = found.members[index]
         spec.bit_offset += member.bit_offset
+        spec.path.append((found.id, index))
         if member.name:
             spec.steps.append(_Step(found.id, index, member.name))
         return member.type_id
@@ -343,9 +352,11 @@ def _match_member(
     for index, member in enumerate(found.members):
         offset = base + member.bit_offset
         if not member.name:
+            target.path.append((found.id, index))
             inner = _match_member(local_btf, step, target, member.type_id, offset, seen)
             if inner is not None:
                 return inner
+            target.path.pop()
         elif member.name == step.name:
             local = local_btf.type(step.type_id)
             assert isinstance(local, Struct)
@@ -353,6 +364,7 @@ def _match_member(
             if not fields_compatible(local_btf, mine, target.btf, member.type_id):
                 return None
             target.steps.append(_Step(found.id, index, member.name))
+            target.path.append((found.id, index))
             target.bit_offset += offset
             return member.type_id
     return None
@@ -364,6 +376,7 @@ def _match_member(
 def _calculate(kind: int, where: str, local: Spec, target: Spec | None) -> Result:
     result = Result(kind, where)
     result.exists = target is not None
+    result.spec = target
     if target is not None:
         result.target_btf, result.target_id = target.btf, target.root_id
     if kind in _TYPE_KINDS:

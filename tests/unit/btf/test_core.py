@@ -133,6 +133,14 @@ def test_enumerators():
     assert ask(BPF_CORE_ENUMVAL_VALUE, "2", E).poison
 
 
+def test_path_has_the_anonymous_members_too():
+    result = ask(BPF_CORE_FIELD_BYTE_OFFSET, "0:1:3")
+    outer = TARGET_BTF.find("s___v2")
+    inner = TARGET_BTF.type(outer).members[0].type_id
+    assert result.spec.path == [(outer, 0), (inner, 1)]
+    assert ask(BPF_CORE_FIELD_EXISTS, "0:5").spec is None
+
+
 def test_what_is_missing_poisons():
     result = ask(BPF_CORE_FIELD_BYTE_OFFSET, "0:5")
     assert result.poison
