@@ -61,7 +61,8 @@ _PAGE = """\
 <title>{title}</title>
 <style>
 body{{margin:0;font:14px system-ui,sans-serif}}
-header{{position:sticky;top:0;border-bottom:1px solid;padding:6px 24px;max-height:30vh;overflow:auto}}
+header{{position:sticky;top:0;border-bottom:1px solid;padding:6px 24px;\
+max-height:30vh;overflow:auto}}
 header a{{margin-right:1em;white-space:nowrap}}
 :target rect{{stroke-width:3}}
 g{{scroll-margin-top:31vh}}

@@ -53,7 +53,7 @@ class Row:
 
 
 class Box:
-    """A block: its first slot, its rows, ``top`` and ``bottom``; whether it falls through, exits."""
+    """A block: its first slot, rows, ``top`` and ``bottom``; whether it falls through, exits."""
 
     __slots__ = ("bottom", "exits", "falls", "rows", "start", "top")
 
@@ -100,8 +100,10 @@ class Frame:
 class Layout:
     """Where everything is: ``frames``, ``routes``, ``left`` and ``box_width``, the whole size."""
 
-    __slots__ = ("_linum", "_listing", "_opcodes", "_texts", "box_width", "frames", "height", "left",
-                 "routes", "width")  # fmt: skip
+    __slots__ = (
+        "_linum", "_listing", "_opcodes", "_texts", "box_width", "frames", "height", "left",
+        "routes", "width",
+    )  # fmt: skip
 
     def __init__(self, listing: Listing, *, opcodes: bool, linum: bool) -> None:
         self._listing = listing
@@ -183,7 +185,8 @@ class Layout:
             rows.append(Row(INSTRUCTION, text, self._target(index, slot)))
             if self._opcodes:
                 size = 16 if listing.data[8 * slot] == 0x18 else 8
-                rows.append(Row(BYTES, f"       {listing.data[8 * slot : 8 * slot + size].hex(' ')}"))
+                data = listing.data[8 * slot : 8 * slot + size]
+                rows.append(Row(BYTES, f"       {data.hex(' ')}"))
         return rows, last
 
     def _target(self, index: int, slot: int) -> int | None:
@@ -200,12 +203,14 @@ def _assign(routes: list[Route]) -> int:
     lanes: list[list[tuple[float, float]]] = []
     for route in sorted(routes, key=lambda one: one.span[1] - one.span[0]):
         first, last = route.span
-        for number, taken in enumerate(lanes):
-            if all(last < start or end < first for start, end in taken):
-                break
-        else:
-            number = len(lanes)
+        free = [
+            number
+            for number, taken in enumerate(lanes)
+            if all(last < start or end < first for start, end in taken)
+        ]
+        if not free:
+            free = [len(lanes)]
             lanes.append([])
-        lanes[number].append((first, last))
-        route.lane = number
+        route.lane = free[0]
+        lanes[route.lane].append((first, last))
     return len(lanes)

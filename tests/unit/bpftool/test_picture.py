@@ -145,11 +145,10 @@ def test_lanes_of_routes_that_meet_differ():
 
 
 def test_four_thousand_instructions_are_drawn_quickly_and_stay_narrow():
-    parts = []
-    for n in range(800):
-        parts.append(
-            f"r1 += {n}\nr2 = r1\nif r2 == {n} goto out\nif r2 > 7 goto n{n}\nr3 = 1\nn{n}:\n"
-        )
+    parts = [
+        f"r1 += {n}\nr2 = r1\nif r2 == {n} goto out\nif r2 > 7 goto n{n}\nr3 = 1\nn{n}:\n"
+        for n in range(800)
+    ]
     listing = FakeListing("".join(parts) + "out:\nr0 = 0\nexit\n")
     assert len(listing.insns) > 4000
     began = time.process_time()
