@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bpflens.objects.map import Map
     from bpflens.spec import ObjectSpec
 
-__all__ = ["load", "read"]
+__all__ = ["load", "map_order", "read"]
 
 _LAST_LINES = 40
 _ALL_LEVELS = 1 + 2 + 4
@@ -102,3 +102,17 @@ def _verdict(error: VerifierError) -> str:
         file, line, column, source = error.source
         text += f" at {file}:{line}:{column}: {source.strip()}"
     return text
+
+
+def map_order(spec: ObjectSpec) -> list[str]:
+    """Return the names of an object's maps in the order in which libbpf numbers them.
+
+    Maps that the program declares, data sections, build options, tables of functions.
+    """
+
+    def rank(name: str) -> int:
+        if spec.maps[name].struct_ops:
+            return 3
+        return 2 if name == ".kconfig" else int(name.startswith("."))
+
+    return sorted(spec.maps, key=rank)

@@ -192,7 +192,7 @@ def _apply(spec: ObjectSpec, wish: _Wish) -> None:
 
 
 def _replacements(spec: ObjectSpec, wish: _Wish) -> dict[str, Map]:
-    names = list(spec.maps)
+    names = object_load.map_order(spec)
     found: dict[str, Map] = {}
     for which, map in wish.maps:
         if isinstance(which, int):
