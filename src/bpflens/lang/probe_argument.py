@@ -85,12 +85,14 @@ def lower_args(f: FunctionLowering, node: n.Node) -> Value:
 
 def lower(f: FunctionLowering, node: n.Field, base: Pointer) -> Value | Ref | None:
     """Lower ``args.field``, or return None where the context is a plain struct in memory."""
-    if f.variant.syscalls is None and f.variant.kind in ("tracepoint", "iter"):
+    if f.variant.syscalls is None and f.variant.kind == "tracepoint":
         return None
     struct = base.target
     assert isinstance(struct, Struct)
     field = struct.field(node.name)
     assert field is not None
+    if f.variant.kind == "iter":
+        return _of_iterator(f, field.offset) if isinstance(field.type, Pointer) else None
     if f.variant.syscalls is not None:
         from bpflens.lang.lower import prologue
 
@@ -104,6 +106,16 @@ def lower(f: FunctionLowering, node: n.Field, base: Pointer) -> Value | Ref | No
         signed = bool(getattr(field.type, "signed", False))
         return f.b.sext(value, bits) if signed else f.b.zext(value, bits)
     return value
+
+
+def _of_iterator(f: FunctionLowering, offset: int) -> Value:
+    # The objects of an iterator are NULL at its end. Read like this, a pointer is a number to the
+    # verifier, which wants no check before each use of it.
+    from bpflens.lang.lower import memory
+
+    slot = f.fn.slot(8, 8, "object")
+    memory.probe_read(f, Ref(slot), 8, Ref(f.ctx, offset, "kernel"))
+    return f.b.load(slot, 0, 8)
 
 
 def check_arg(c: Checker, node: n.Node) -> Type | None:

@@ -71,6 +71,9 @@ if TYPE_CHECKING:
         def usdt_operands(self, binary: str, provider: str, name: str) -> Sequence[str]:
             """Return the operands of a USDT probe's arguments, one text for each of its places."""
 
+        def replacement(self, function: str) -> str:
+            """Return the function that does the work of one that is never reached, or ""."""
+
         def kernel_symbol(self, name: str) -> int | None:
             """Return the address of a kernel symbol."""
 

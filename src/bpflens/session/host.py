@@ -20,6 +20,9 @@ __all__ = ["HostTarget"]
 
 # Types of the kernel that begin like this describe the arguments of raw tracepoints.
 _RAW = "btf_trace_"
+# Since Linux 5.6 (fddb5d430ad9 "open: introduce openat2(2) syscall"): compilers put the few lines
+# that are left of do_sys_open into the system calls, so that a probe on it sees nothing.
+_REPLACED = {"do_sys_open": "do_sys_openat2"}
 
 
 class HostTarget:
@@ -173,6 +176,14 @@ class HostTarget:
             for name, btf in self.module_btfs()
             if module in ("", name) and btf.find(function, BTF_KIND_FUNC) is not None
         ]
+
+    def replacement(self, function: str) -> str:
+        """Return the function that does the work of one that is never reached, or ""."""
+        from bpflens.uapi.btf import BTF_KIND_FUNC
+
+        other = _REPLACED.get(function, "")
+        btf = self.btf() if other else None
+        return other if btf is not None and btf.find(other, BTF_KIND_FUNC) is not None else ""
 
     def bpf_programs(self, id: int, name: str) -> Sequence[tuple[int, str]]:
         """Return ``(id, name)`` of the loaded BPF programs that a pattern matches."""

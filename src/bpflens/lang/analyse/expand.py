@@ -210,7 +210,7 @@ def _kernel_functions(spec: AttachPointSpec, context: Context) -> list[Match] | 
     module, function = spec.get("module"), spec.get("function")
     if not has_wildcard(function) and not has_wildcard(module):
         # Attaching finds out whether it exists, and names the nearest ones if it does not.
-        return [Match(spec.full_name(), dict(spec.options))]
+        return [Match(spec.full_name(), {**spec.options, **_in_its_place(spec, context)})]
     found = [
         Match(
             spec.full_name(function=f, **({"module": m} if module else {})),
@@ -220,6 +220,23 @@ def _kernel_functions(spec: AttachPointSpec, context: Context) -> list[Match] | 
     ]
     # One name in two modules is one probe for the kernel, which knows only names.
     return list({match.name: match for match in found}.values())
+
+
+def _in_its_place(spec: AttachPointSpec, context: Context) -> dict[str, str]:
+    # Guides name functions that newer kernels go around, with the same arguments in front.
+    function = spec.get("function")
+    other = "" if "offset" in spec.options else context.target.replacement(function)
+    if not other:
+        return {}
+    context.diagnostics.warning(
+        "replaced-function",
+        f"{function} is gone around by this kernel's own callers; {other}, which does its work, "
+        "is probed in its place",
+        spec.start,
+        spec.end,
+        f"Its first two arguments are the same. Write {spec.kind}:{other} to say so yourself.",
+    )
+    return {"function": other}
 
 
 def _typed_functions(spec: AttachPointSpec, context: Context) -> list[Match]:
