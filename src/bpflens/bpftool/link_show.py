@@ -21,12 +21,14 @@ from bpflens.uapi.bpf import LINK_TYPE_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
     from bpflens.kernel.link_info import LinkInfo
     from bpflens.objects.link import Link
 
-__all__ = ["detach", "show", "type_name"]
+__all__ = ["detach", "header_json", "printer", "show", "type_name"]
 
 
 def type_name(type: int) -> str | None:
@@ -75,11 +77,17 @@ def detach(tool: Tool, words: Words) -> int:
     return tool.done()
 
 
-def _header(info: LinkInfo) -> dict[str, object]:
+def header_json(info: LinkInfo) -> dict[str, object]:
+    """Return the first members of a link's description."""
     found: dict[str, object] = {"id": info.id, "type": type_name(info.type) or info.type}
     if not isinstance(info, StructOps):
         found["prog_id"] = info.prog_id
     return found
+
+
+def printer(tool: Tool) -> Callable[[Link], None]:
+    """Return what prints one link after the other in the usual layout."""
+    return _Printer(tool).show
 
 
 class _Printer:
@@ -97,7 +105,7 @@ class _Printer:
             self._tool.out(self._plain(info))
             return
         json = self._tool.json
-        described = {**_header(info), **self._detail.json(info)}
+        described = {**header_json(info), **self._detail.json(info)}
         json.start("{")
         for name, value in described.items():
             json.member(name, value)

@@ -18,12 +18,14 @@ from bpflens.uapi.bpf import BPF_F_RDONLY, BPF_MAP_TYPE_PROG_ARRAY, MAP_TYPE_NAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
     from bpflens.kernel.info import MapInfo
     from bpflens.objects.map import Map
 
-__all__ = ["describe", "header_json", "header_plain", "show", "type_name"]
+__all__ = ["describe", "header_json", "header_plain", "printer", "show", "type_name"]
 
 
 def show(tool: Tool, words: Words) -> int:
@@ -105,6 +107,11 @@ def describe(map: Map) -> dict[str, object]:
 def _owner(map: Map) -> tuple[int | None, int | None]:
     # What the programs of a prog_array must be; nothing before one uses it.
     return fdinfo(map.fd, b"owner_prog_type:"), fdinfo(map.fd, b"owner_jited:")
+
+
+def printer(tool: Tool) -> Callable[[Map], None]:
+    """Return what prints one map after the other in the usual layout."""
+    return _Printer(tool).show
 
 
 class _Printer:

@@ -20,6 +20,8 @@ from bpflens.uapi.bpf import BPF_MAP_TYPE_ARRAY, PROG_TYPE_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bpflens.bpftool.holders import Holders
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
@@ -36,6 +38,7 @@ __all__ = [
     "header_plain",
     "loaded_at",
     "memlock",
+    "printer",
     "show",
     "type_name",
 ]
@@ -191,6 +194,11 @@ def loaded_at(info: ProgInfo) -> int:
     if not _boot:
         _boot.append(time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     return (_boot[0] + info.load_time) // 1_000_000_000
+
+
+def printer(tool: Tool) -> Callable[[Program], None]:
+    """Return what prints one program after the other in the usual layout."""
+    return _Printer(tool).show
 
 
 class _Printer:

@@ -1,12 +1,14 @@
-"""``prog top``: a live table of how much time programs take.
+"""``prog top [PROG] [interval SECONDS]``: a live table of how much time programs take.
 
-Statistics are switched on (BPF_ENABLE_STATS) only while it runs. Columns: runs a second, nanoseconds
-a run, percent of one CPU. ``--sort COLUMN``, ``--filter EXPR``; ``--once`` measures one interval,
-with ``-j`` as JSON for scripts. Ctrl-C ends it.
+Statistics are switched on (BPF_ENABLE_STATS) only while it runs. Of each interval: percent of one
+CPU, runs a second, nanoseconds a run, and how often and how long each program ran in it. ``--sort
+COLUMN`` and ``--filter EXPR`` as for tables. On a terminal the table is drawn in place; in a pipe
+one follows the other, under ``-j`` one line an interval. ``--once`` measures one interval. Ctrl-C
+ends it.
 
 Example::
 
-    $ bpftool prog top interval 2 --sort -cpu
+    $ bpftool prog top interval 2 --sort -ns_per_run --filter 'cpu > 0.1'
     $ bpftool -j prog top --once
 """
 
@@ -15,9 +17,9 @@ from __future__ import annotations
 import os
 import time
 
-from bpflens.bpftool import handle
+from bpflens.bpftool import handle, table
+from bpflens.bpftool.out import Json, Out
 from bpflens.bpftool.prog_show import full_name, type_name
-from bpflens.bpftool.table import print_table
 from bpflens.bpftool.tool import Failure
 from bpflens.errors import SyscallError
 
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
 
     _Sample = dict[int, tuple[str, str, int, int]]
 
-__all__ = ["top"]
+__all__ = ["rows_of", "top"]
 
 _COLUMNS = ("id", "type", "name", "cpu", "runs_per_s", "ns_per_run", "run_cnt", "run_time_ns")
-_CLEAR = "\033[H\033[2J"
+_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\033[H", "\033[K", "\033[J"
+_SHORTEST = 0.05
 
 
 def top(tool: Tool, words: Words) -> int:
@@ -41,20 +44,20 @@ def top(tool: Tool, words: Words) -> int:
     from bpflens.objects.program import Program, Statistics
 
     chosen: list[Program] = []
-    if words and words.peek() not in ("i", "in", "int", "interval"):
+    if words and not "interval".startswith(words.peek() or ""):
         chosen = handle.programs(words)
-    pause = _interval(words)
-    words.end()
-    if not tool.sort:
-        tool.sort = "-cpu"
-    tool.table = True
     try:
+        pause = _interval(words)
+        words.end()
+        tool.sort = tool.sort or "-cpu,-run_cnt,id"
         with Statistics():
             _follow(tool, chosen, pause, Program)
     except SyscallError as error:
-        raise handle.tell("can't switch run-time statistics on", error) from None
+        raise handle.tell("can't measure programs", error) from None
     except KeyboardInterrupt:
-        pass  # that is how it ends
+        if tool.once:
+            raise  # it has not measured
+        tool.json = None  # every line was a whole
     finally:
         for program in chosen:
             program.close()
@@ -66,27 +69,48 @@ def _interval(words: Words) -> float:
         return 1.0
     word = words.take("seconds")
     try:
-        return max(0.05, float(word))
+        pause = float(word)
     except ValueError:
-        raise Failure(f"can't parse {word} as seconds") from None
+        pause = -1.0
+    if not _SHORTEST <= pause < 1e6:
+        raise Failure(f"can't parse {word} as seconds (at least {_SHORTEST})")
+    return pause
 
 
 def _follow(tool: Tool, chosen: list[Program], pause: float, kind: type[Program]) -> None:
-    screen = tool.json is None and not tool.once and os.isatty(1)
+    live = os.isatty(1) and os.environ.get("TERM") != "dumb"
+    screen = live and tool.json is None and not tool.once
     before, then = _sample(chosen, kind), time.monotonic_ns()
     while True:
         time.sleep(pause)
         now, at = _sample(chosen, kind), time.monotonic_ns()
+        rows = table.chosen(tool, rows_of(before, now, at - then), _COLUMNS)
         if screen:
-            tool.out(_CLEAR)
-        print_table(tool, _rows(before, now, at - then), _COLUMNS)
+            _draw(tool, rows)
+        elif tool.json is not None and not tool.once:
+            Json(tool.out).value(rows)
+            tool.out("\n")
+        else:
+            table.print_table(tool, rows, _COLUMNS)
+            tool.out("" if tool.once else "\n")
         if tool.once:
             return
-        tool.out("\n" if not screen else "")
         tool.out.flush()
         before, then = now, at
 
 
+def _draw(tool: Tool, rows: list[Row]) -> None:
+    # Over what was drawn before, a line at a time: a screen that is cleared first flickers.
+    height = os.get_terminal_size(1).lines
+    drawn: list[str] = []
+    page, tool.out = tool.out, Out(lambda data: drawn.append(bytes(data).decode()))
+    try:
+        table.print_table(tool, rows[: max(1, height - 2)], _COLUMNS)
+        tool.out.flush()
+    finally:
+        tool.out = page
+    text = "".join(drawn).replace("\n", _REST_OF_LINE + "\n")
+    tool.out(_HOME + text + _REST_OF_SCREEN)
 
 
 def _sample(chosen: list[Program], kind: type[Program]) -> _Sample:
@@ -101,7 +125,8 @@ def _sample(chosen: list[Program], kind: type[Program]) -> _Sample:
     return found
 
 
-def _rows(before: _Sample, now: _Sample, passed: int) -> list[Row]:
+def rows_of(before: _Sample, now: _Sample, passed: int) -> list[Row]:
+    """Return what happened between two samples, ``passed`` nanoseconds apart."""
     rows: list[Row] = []
     for id, (kind, name, count, spent) in now.items():
         count_before, spent_before = before[id][2:] if id in before else (0, 0)
@@ -111,9 +136,9 @@ def _rows(before: _Sample, now: _Sample, passed: int) -> list[Row]:
                 "id": id,
                 "type": kind,
                 "name": name,
-                "cpu": 100 * nanoseconds / passed,
-                "runs_per_s": runs * 1e9 / passed,
-                "ns_per_run": nanoseconds / runs if runs else 0.0,
+                "cpu": round(100 * nanoseconds / passed, 4),
+                "runs_per_s": round(runs * 1e9 / passed, 2),
+                "ns_per_run": round(nanoseconds / runs, 1) if runs else 0.0,
                 "run_cnt": runs,
                 "run_time_ns": nanoseconds,
             }
