@@ -101,7 +101,7 @@ def _cat(session: Session, number: int, schema: EventSchema, record: memoryview)
                 left -= len(piece)
     except OSError as error:
         name = path.decode("utf-8", "replace")
-        session.output.message(f"ERROR: failed to open file '{name}': {error.strerror}\n")
+        session.output.message(f"ERROR: failed to open file '{name}' ({error.strerror})\n")
 
 
 def _system(session: Session, number: int, schema: EventSchema, record: memoryview) -> None:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bpflens.lang.program import ProbeSchema
     from bpflens.objects.map import Map
     from bpflens.session.host import HostTarget
     from bpflens.symbols import Process
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SystemResolver", "strftime"]
 
 _MOST_PROCESSES = 256
+# Addresses of code agree with those in the file up to this.
+_PAGE = 4096
 # The clocks of timestamps, as their second word numbers them.
 _CLOCKS = {0: time.CLOCK_MONOTONIC, 1: time.CLOCK_BOOTTIME, 2: time.CLOCK_TAI}
 
@@ -32,10 +35,13 @@ class SystemResolver(Resolver):
         target: HostTarget,
         stack_map: Callable[[int], Map | None],
         strings: Sequence[str] = (),
+        probes: Sequence[ProbeSchema] = (),
     ) -> None:
         self._target = target
         self._stack_map = stack_map
         self._strings = strings
+        self._probes = [probe for probe in probes if "symbol" in probe.options]
+        self._probed: dict[int, str] | None = None
         self._stacks: dict[tuple[int, int, bool, int], list[Frame] | None] = {}
         self._kernel: dict[int, Frame] = {}
         self._processes: dict[int, Process | None] = {}
@@ -55,15 +61,37 @@ class SystemResolver(Resolver):
         return found
 
     def user_symbol(self, address: int, pid: int, probe: int) -> Frame:
-        """Name an address of a process by its maps and files."""
+        """Name an address of a process by its maps and files.
+
+        When the process is gone, an address may still be that of a function with a probe: code is
+        loaded in whole pages, so that the place within the page tells.
+        """
         process = self._process(pid)
-        if process is None:
+        hit = None
+        if process is not None:
+            try:
+                hit = process.resolve(address)
+            except (Error, OSError):
+                hit = None
+        if hit:
+            return Frame(address, hit[0], hit[1], hit[2])
+        if process is not None and os.path.exists(f"/proc/{pid}"):
             return Frame(address)
-        try:
-            hit = process.resolve(address)
-        except (Error, OSError):
-            hit = None
-        return Frame(address, hit[0], hit[1], hit[2]) if hit else Frame(address)
+        name = self._functions_probed().get(address % _PAGE, "")
+        return Frame(address, name) if name else Frame(address)
+
+    def _functions_probed(self) -> dict[int, str]:
+        if self._probed is None:
+            self._probed = {}
+            for probe in self._probes:
+                symbol = str(probe.options["symbol"])
+                place = self._target.user_symbol(str(probe.options["path"]), symbol)
+                if place is not None:
+                    at = place[0] % _PAGE
+                    # Two that look alike say nothing.
+                    known = self._probed.get(at, symbol)
+                    self._probed[at] = symbol if known == symbol else ""
+        return self._probed
 
     def _process(self, pid: int) -> Process | None:
         if pid not in self._processes:

@@ -46,7 +46,7 @@ def run(
     def stack_map(limit: int) -> Map | None:
         return session.stack_map(limit) if session is not None else None
 
-    resolver = SystemResolver(target, stack_map, compiled.strings)
+    resolver = SystemResolver(target, stack_map, compiled.strings, compiled.probes)
     renderer = renderer_for(options, compiled, resolver, compat)
     session = Session(
         compiled,

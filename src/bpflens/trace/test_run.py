@@ -39,7 +39,7 @@ def run_all(options: Options, compiled: CompiledProgram, target: HostTarget, com
     def stack_map(limit: int) -> Map | None:
         return session.stack_map(limit) if session is not None else None
 
-    resolver = SystemResolver(target, stack_map, compiled.strings)
+    resolver = SystemResolver(target, stack_map, compiled.strings, compiled.probes)
     renderer = renderer_for(options, compiled, resolver, compat)
     session = Session(compiled, renderer, captured, pid=options.pid)
     with session:

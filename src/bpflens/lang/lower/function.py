@@ -80,6 +80,8 @@ class FunctionLowering:
         self.guards: list[Closure | IteratorGuard] = []
         # Variables of the current function; those of the functions around it are captured.
         self.variables: dict[VariableInfo, Reg | Ref] = {}
+        # The expression that is being evaluated, for messages about its place.
+        self.here: n.Node | None = None
         # Of a program that serves many system calls: the number of the call at hand.
         self.call_number: Value = 0
         self._scratch: Reg | None = None
@@ -113,23 +115,31 @@ class FunctionLowering:
         from bpflens.lang.lower import expression
 
         node = self.meant(node)
+        around, self.here = self.here, node
         self.b.at(node.start)
-        return expression.lower_value(self, node)
+        found = expression.lower_value(self, node)
+        self.here = around
+        return found
 
     def ref(self, node: n.Node) -> Ref:
         """Return where the value of an expression of a memory type lies."""
         from bpflens.lang.lower import expression
 
         node = self.meant(node)
+        around, self.here = self.here, node
         self.b.at(node.start)
-        return expression.lower_ref(self, node)
+        found = expression.lower_ref(self, node)
+        self.here = around
+        return found
 
     def store(self, node: n.Node, place: Ref, wanted: Type) -> None:
         """Write the value of an expression to ``place``, as a value of type ``wanted``."""
         from bpflens.lang.lower import memory
 
+        around, self.here = self.here, node
         self.b.at(node.start)
         memory.store_node(self, node, place, wanted)
+        self.here = around
 
     def condition(self, node: n.Node, then: Block, otherwise: Block) -> None:
         """Branch on the truth of an expression."""

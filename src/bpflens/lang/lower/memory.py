@@ -43,6 +43,7 @@ __all__ = [
     "read_string",
     "store_bytes",
     "store_node",
+    "store_over",
     "store_scalar",
     "write_comm",
 ]
@@ -128,6 +129,33 @@ def write_comm(f: FunctionLowering, place: Ref, comm: Ref, wanted: Type) -> None
     f.b.copy(place.base, place.off, comm.base, comm.off, COMM_SIZE, 8 if place.off % 8 == 0 else 1)
     if not place.loose:
         fill(f, place.at(COMM_SIZE), wanted.size - COMM_SIZE)
+
+
+def store_over(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type, name: str) -> None:
+    """Give a variable or scalar map called ``name`` a new value, which the old one may be part of.
+
+    A value is written piece by piece, so one that is made of the old value is made elsewhere.
+    """
+    f.b.at(node.start)
+    if not name or isinstance(f.meant(node), n.String) or not _mentions(f, node, name):
+        store_node(f, node, place, wanted)
+        return
+    made = f.buffer(wanted.size, name="made")
+    store_node(f, node, made, wanted)
+    copy(f, place, made, wanted, wanted)
+
+
+def _mentions(f: FunctionLowering, node: n.Node, name: str) -> bool:
+    for part in n.walk(f.meant(node)):
+        if isinstance(part, (n.Variable, n.MapName)) and part.name == name:
+            return True
+        other = f.variant.stands_for.get(part)
+        if other is not None and _mentions(f, other, name):
+            return True
+        if isinstance(part, n.Call) and part.name in f.resources.functions:
+            # What a function of the script reads is not looked into.
+            return True
+    return False
 
 
 def _store_items(f: FunctionLowering, values: list[n.Node], place: Ref, wanted: Tuple) -> None:
@@ -300,21 +328,38 @@ def probe_read(f: FunctionLowering, to: Ref, size: Value, source: Ref) -> Value:
     """Read bytes of kernel or user memory; what cannot be read is zero. Returns 0 or -errno."""
     address = f.address(source)
     if source.space == "user":
-        return f.b.call(BPF_FUNC_probe_read_user, f.address(to), size, address)
+        return _read(f, BPF_FUNC_probe_read_user, to, size, address)
     if source.space in ("kernel", "btf"):
-        return f.b.call(BPF_FUNC_probe_read_kernel, f.address(to), size, address)
+        return _read(f, BPF_FUNC_probe_read_kernel, to, size, address)
     return _either(f, address, BPF_FUNC_probe_read_user, BPF_FUNC_probe_read_kernel, to, size)
 
 
 def read_string(f: FunctionLowering, to: Ref, size: Value, address: Value, space: str) -> Value:
     """Read a NUL-terminated string; returns its length with the NUL, or -errno."""
     if space == "user":
-        return f.b.call(BPF_FUNC_probe_read_user_str, f.address(to), size, address)
+        return _read(f, BPF_FUNC_probe_read_user_str, to, size, address)
     if space in ("kernel", "btf", "bpf", "ctx"):
-        return f.b.call(BPF_FUNC_probe_read_kernel_str, f.address(to), size, address)
+        return _read(f, BPF_FUNC_probe_read_kernel_str, to, size, address)
     return _either(
         f, address, BPF_FUNC_probe_read_user_str, BPF_FUNC_probe_read_kernel_str, to, size
     )
+
+
+def _read(f: FunctionLowering, helper: int, to: Ref, size: Value, address: Value) -> Reg:
+    status = f.b.call(helper, f.address(to), size, address)
+    if not f.context.options.get("probe_errors") or f.here is None:
+        return status
+    # Asked for by -k: say where memory could not be read.
+    from bpflens.lang.lower.event import helper_error
+    from bpflens.uapi.helper import HELPER_NAMES
+
+    failed, done = f.block("unreadable", cold=True), f.block("was_read")
+    f.b.branch("slt", status, 0, failed, done)
+    f.b.set_block(failed)
+    helper_error(f, f.here, "Bad address", HELPER_NAMES[helper], status)
+    f.b.jump(done)
+    f.b.set_block(done)
+    return status
 
 
 def _either(
@@ -326,7 +371,7 @@ def _either(
     f.b.branch("slt", address, 0, in_kernel, in_user)
     for block, helper in ((in_kernel, kernel), (in_user, user)):
         f.b.set_block(block)
-        f.b.assign(result, f.b.call(helper, f.address(to), size, address))
+        f.b.assign(result, _read(f, helper, to, size, address))
         f.b.jump(done)
     f.b.set_block(done)
     return result
