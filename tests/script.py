@@ -6,6 +6,8 @@ probes print, events first, then its maps.
 
 from __future__ import annotations
 
+import contextlib
+
 from bpflens.asm.fake_kernel import FakeKernel
 from bpflens.asm.fake_map import from_spec
 from bpflens.asm.interpreter import Machine
@@ -91,10 +93,8 @@ def compiled(text, **named):
 def check(text, **named):
     """Return ``(code, first line of the message, text it points at)`` of all complaints."""
     made = compilation(text, **named)
-    try:
+    with contextlib.suppress(CompileError):
         made.run()
-    except CompileError:
-        pass
     return [
         (item.code, item.message.split("\n")[0], text[item.start : item.end])
         for item in made.diagnostics.items

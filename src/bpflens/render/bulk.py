@@ -15,7 +15,7 @@ from __future__ import annotations
 from itertools import chain, islice
 from struct import iter_unpack
 
-from bpflens.lang.types import Avg, Count, Int, Max, Min, Record, String, Sum, Tuple, Type
+from bpflens.lang.types import COMM_SIZE, Avg, Count, Int, Max, Min, Record, String, Sum, Tuple, Type
 from bpflens.render import map
 
 TYPE_CHECKING = False
@@ -29,8 +29,6 @@ __all__ = ["lines"]
 
 _BATCH = 1024
 _CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
-# Longer strings than this show that they were cut, which takes a look at each of them.
-_SHORT = 16
 
 
 def lines(schema: MapSchema, data: MapData, top: int = 0) -> bytes | None:
@@ -54,12 +52,13 @@ def lines(schema: MapSchema, data: MapData, top: int = 0) -> bytes | None:
 
 
 def _layout(kind: Type, size: int) -> tuple[str, bytes, list[int]] | None:
-    # Return the struct codes of a key, its template, and which items are long strings.
+    # Return the struct codes of a key, its template, and which items show it if they were cut: of
+    # all texts, only the name of a task never is.
     if isinstance(kind, Record):
         return None
     items = list(kind.items) if isinstance(kind, Tuple) else [kind]
     offsets = kind.offsets if isinstance(kind, Tuple) else [0]
-    codes, parts, long_strings, at = "<", [], [], 0
+    codes, parts, cut_strings, at = "<", [], [], 0
     for i, (item, offset) in enumerate(zip(items, offsets, strict=True)):
         codes += "x" * (offset - at)
         if isinstance(item, Int):
@@ -69,12 +68,12 @@ def _layout(kind: Type, size: int) -> tuple[str, bytes, list[int]] | None:
         elif isinstance(item, String) and item.size:
             codes += f"{item.size}s"
             parts.append(b"%s")
-            if item.size > _SHORT:
-                long_strings.append(i)
+            if not item.complete and item.size != COMM_SIZE:
+                cut_strings.append(i)
         else:
             return None
         at = offset + item.size
-    return codes + "x" * (size - at), b", ".join(parts), long_strings
+    return codes + "x" * (size - at), b", ".join(parts), cut_strings
 
 
 def _format(line: bytes, rows: Iterable[tuple[object, ...]], count: int) -> bytes:

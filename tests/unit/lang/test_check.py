@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from script import check, codes
 
 
@@ -100,7 +101,7 @@ def test_a_complaint_has_a_code(text, code):
         "if (@a == 1) { @a = 2 }",
         "$x = @y; @y = 5",
         "@ = { let $a = 100; avg($a) }",
-        "$a = 1 ? buf(\"a\", 1) : buf(\"bc\", 2)",
+        '$a = 1 ? buf("a", 1) : buf("bc", 2)',
         'find(@m, 1, $out); @m[1] = (1, "x")',
         "_ = 5",
         "print({ 5 })",
@@ -118,9 +119,8 @@ def test_nothing_unsafe_is_refused_when_allowed():
 
 
 def test_an_unknown_name_gets_the_nearest_one_as_a_hint():
-    from script import compilation
-
     from bpflens.errors import CompileError
+    from script import compilation
 
     made = compilation("begin { prinf(1); }")
     with pytest.raises(CompileError):
