@@ -1,8 +1,8 @@
 """``feature probe``: what this kernel can do with BPF, found out by trying.
 
 Four forms, as in bpftool: plain text, JSON, C macros (``macros [prefix P]``), and what a network
-device can take (``dev NAME``). Nothing is written into the kernel's log; ``full`` includes the three
-helpers that cannot be probed without.
+device can take (``dev NAME``). Nothing is written into the kernel's log; ``full`` includes the
+three helpers that cannot be probed without.
 
 Example::
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["probe"]
 
 _OPTIONS = """
-CONFIG_BPF CONFIG_BPF_SYSCALL CONFIG_HAVE_EBPF_JIT CONFIG_BPF_JIT CONFIG_BPF_JIT_ALWAYS_ON 
-CONFIG_DEBUG_INFO_BTF CONFIG_DEBUG_INFO_BTF_MODULES CONFIG_CGROUPS CONFIG_CGROUP_BPF 
-CONFIG_CGROUP_NET_CLASSID CONFIG_SOCK_CGROUP_DATA CONFIG_BPF_EVENTS CONFIG_KPROBE_EVENTS 
-CONFIG_UPROBE_EVENTS CONFIG_TRACING CONFIG_FTRACE_SYSCALLS CONFIG_FUNCTION_ERROR_INJECTION 
-CONFIG_BPF_KPROBE_OVERRIDE CONFIG_NET CONFIG_XDP_SOCKETS CONFIG_LWTUNNEL_BPF 
-CONFIG_NET_ACT_BPF CONFIG_NET_CLS_BPF CONFIG_NET_CLS_ACT CONFIG_NET_SCH_INGRESS CONFIG_XFRM 
-CONFIG_IP_ROUTE_CLASSID CONFIG_IPV6_SEG6_BPF CONFIG_BPF_LIRC_MODE2 CONFIG_BPF_STREAM_PARSER 
+CONFIG_BPF CONFIG_BPF_SYSCALL CONFIG_HAVE_EBPF_JIT CONFIG_BPF_JIT CONFIG_BPF_JIT_ALWAYS_ON
+CONFIG_DEBUG_INFO_BTF CONFIG_DEBUG_INFO_BTF_MODULES CONFIG_CGROUPS CONFIG_CGROUP_BPF
+CONFIG_CGROUP_NET_CLASSID CONFIG_SOCK_CGROUP_DATA CONFIG_BPF_EVENTS CONFIG_KPROBE_EVENTS
+CONFIG_UPROBE_EVENTS CONFIG_TRACING CONFIG_FTRACE_SYSCALLS CONFIG_FUNCTION_ERROR_INJECTION
+CONFIG_BPF_KPROBE_OVERRIDE CONFIG_NET CONFIG_XDP_SOCKETS CONFIG_LWTUNNEL_BPF
+CONFIG_NET_ACT_BPF CONFIG_NET_CLS_BPF CONFIG_NET_CLS_ACT CONFIG_NET_SCH_INGRESS CONFIG_XFRM
+CONFIG_IP_ROUTE_CLASSID CONFIG_IPV6_SEG6_BPF CONFIG_BPF_LIRC_MODE2 CONFIG_BPF_STREAM_PARSER
 CONFIG_NETFILTER_XT_MATCH_BPF CONFIG_TEST_BPF CONFIG_HZ
 """.split()
 _FOR_DEVICES = (_uapi.BPF_PROG_TYPE_SCHED_CLS, _uapi.BPF_PROG_TYPE_XDP)
@@ -180,8 +180,8 @@ def _device(name: str) -> int:
 
     try:
         return socket.if_nametoindex(name)
-    except OSError as error:
-        raise Failure(f"unrecognized netdevice '{name}': {error.strerror}") from None
+    except OSError:
+        raise Failure(f"unrecognized netdevice '{name}': No such device") from None
 
 
 def _drop() -> None:
@@ -190,9 +190,8 @@ def _drop() -> None:
     given_up = {capability.CAP_SYS_ADMIN, capability.CAP_BPF, capability.CAP_NET_ADMIN,
                 capability.CAP_PERFMON}  # fmt: skip
     held = capability.permitted()
-    capability.drop_all_but(
-        number for number in range(held.bit_length()) if held >> number & 1 and number not in given_up
-    )
+    kept = (number for number in range(held.bit_length()) if held >> number & 1)
+    capability.drop_all_but(number for number in kept if number not in given_up)
 
 
 class _Printer:
@@ -393,5 +392,3 @@ def _misc(printer: _Printer, wish: _Wish) -> None:
         )
         printer.answer(f"have_{name}", plain, name.upper(), state)
     printer.end(last=True)
-
-
