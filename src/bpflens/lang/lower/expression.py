@@ -183,7 +183,7 @@ def _inc_dec(f: FunctionLowering, node: n.IncDec) -> Value:
         register = f.variable(f.variant.variables[target])
         assert not isinstance(register, Ref)
         old = f.b.move(register) if not node.prefix else None
-        f.b.assign(register, f.b.alu("add", register, amount))
+        f.b.assign(register, _normalised(f, f.b.alu("add", register, amount), kind))
         return old if old is not None else register
     return maps.add_in_place(f, target, amount, "new" if node.prefix else "old")
 

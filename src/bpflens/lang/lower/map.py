@@ -160,7 +160,7 @@ def assign(f: FunctionLowering, target: n.Node, value: n.Node) -> None:
     plan = f.plan(name)
     if plan.scalar:
         base = f.b.map_value(plan.spec.name)
-        _store_whole(f, value, Ref(base), plan.value)
+        _store_whole(f, value, Ref(base), plan.value, name)
         f.b.store(base, plan.set_offset, 1, 8)
         return
     place = f.buffer(max(plan.value.size, 8), name="value")
@@ -168,11 +168,13 @@ def assign(f: FunctionLowering, target: n.Node, value: n.Node) -> None:
     update(f, plan, key_of(f, plan, key), f.address(place), target)
 
 
-def _store_whole(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
+def _store_whole(
+    f: FunctionLowering, node: n.Node, place: Ref, wanted: Type, name: str = ""
+) -> None:
     # Values of maps take whole words, so that what lies behind a short one is defined.
     if wanted.size % 8:
         f.b.zero(place.base, place.off + wanted.size // 8 * 8, 8)
-    f.store(node, place, wanted)
+    memory.store_over(f, node, place, wanted, name)
 
 
 def assign_scalar(f: FunctionLowering, target: n.Node, value: Value) -> None:

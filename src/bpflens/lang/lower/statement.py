@@ -110,7 +110,7 @@ def _assign_variable(f: FunctionLowering, node: n.Assign, target: n.Variable) ->
     found = f.variable(info)
     assert info.type is not None
     if isinstance(found, Ref):
-        memory.store_node(f, node.value, found, info.type)
+        memory.store_over(f, node.value, found, info.type, info.name)
         return
     value = f.value(node.value)
     if node.op != "=":
