@@ -2,8 +2,8 @@
 
 As in bpftool: ``key DATA``, ``value VALUE`` and ``any|exist|noexist`` in any order. DATA is bytes
 (decimal, 0x.., 0.. octal; after ``hex`` all hexadecimal), checked to be bytes: 300 is refused, not
-cut. Where the map has BTF, DATA may also be typed: ``key 7``... is bytes, ``key saddr=10.0.0.1
-dport=443`` are fields by name, and a single number for a larger integer is ``key =7``.
+cut. Where the map has BTF, DATA may also be typed (:mod:`bpflens.bpftool.typed`): fields by name,
+``key saddr=10.0.0.1 dport=443``, or one word for a number of several bytes, ``value 5``.
 
 Example::
 
@@ -123,6 +123,13 @@ def _data(words: Words, map: Map, name: str, size: int, type_id: int) -> bytes:
         from bpflens.bpftool.typed import take_typed
 
         return take_typed(words, map, name, type_id, size)
+    following = words.peek(1)
+    is_single = following is None or c_number(following) is None
+    if type_id and size > 1 and word and is_single and not "hex".startswith(word):
+        # One word for all bytes; the real tool complains here of the bytes that are missing.
+        from bpflens.bpftool.typed import take_single
+
+        return take_single(words, map, name, type_id, size)
     return bytes_of(words, name, size)
 
 
@@ -136,7 +143,8 @@ def bytes_of(words: Words, name: str, size: int) -> bytes:
             break
         number = c_number(word, base)
         if number is None:
-            raise Failure(f"error parsing byte: {word}")
+            so_far = f"; {name} expected {size} bytes got {len(found)}"
+            raise Failure(f"error parsing byte: {word}{so_far}")
         if number > 255:
             shown = "hex " if base else ""
             raise Failure(

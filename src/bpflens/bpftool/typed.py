@@ -1,9 +1,11 @@
 """Keys and values by the names of their fields: ``key saddr=10.0.0.1 dport=443``.
 
 The map's BTF says what there is. A word is ``field=value`` (``a.b=1`` for members of members,
-``a[2]=1`` for elements), or ``=value`` for a key or value that is no struct. Values are numbers
-(range-checked), characters of a text, names of enumerators, ``true``/``false``, and for 32-bit
-numbers an IPv4 address, for 16 bytes an IPv6 address, in network order. Fields not named are zero.
+``a[2]=1`` for elements), or ``=value`` for a key or value that is no struct; there a single word
+does too (``value 5``). Values are numbers (range-checked), characters of a text, names of
+enumerators, ``true``/``false``, for 32-bit numbers an IPv4 address, for 16 bytes an IPv6 address,
+in network order, and ``1,2,3`` for arrays. Numbers of the kernel's types ``__be16``, ``__be32`` and
+``__be64`` are stored in network order too. Fields not named are zero.
 
 Example::
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from bpflens.btf import Btf
     from bpflens.objects.map import Map
 
-__all__ = ["encode", "take_typed"]
+__all__ = ["encode", "take_single", "take_typed"]
+
+_NETWORK = frozenset(("__be16", "__be32", "__be64"))
 
 
 def take_typed(words: Words, map: Map, name: str, type_id: int, size: int) -> bytes:
@@ -38,9 +42,22 @@ def take_typed(words: Words, map: Map, name: str, type_id: int, size: int) -> by
     return bytes(data)
 
 
+def take_single(words: Words, map: Map, name: str, type_id: int, size: int) -> bytes:
+    """Take one word that stands for all bytes of a key or value and return them."""
+    btf = map.btf()
+    value = words.take(name)
+    if btf is None:
+        raise Failure(f"{name} expected {size} bytes got 1")
+    data = bytearray(size)
+    encode(btf, type_id, data, "", value)
+    return bytes(data)
+
+
 def encode(btf: Btf, type_id: int, data: bytearray, path: str, value: str) -> None:
     """Store the value of one field in ``data``."""
-    found, bit, bits = _place(btf, type_id, path)
+    found, bit, bits, network = _place(btf, type_id, path)
+    if isinstance(found, _t.Struct) and not path and len(found.members) == 1:
+        found, bit, bits, network = _place(btf, type_id, found.members[0].name)
     if isinstance(found, _t.Array):
         _store_array(btf, found, data, bit >> 3, path, value)
         return
@@ -49,6 +66,8 @@ def encode(btf: Btf, type_id: int, data: bytearray, path: str, value: str) -> No
         raise Failure(f"{path or 'it'} is {_kind(found)}: name one of its members")
     width = bits or (found.bits if isinstance(found, _t.Int) else size * 8)
     number = _number(found, width, path, value)
+    if network and width in (16, 32, 64) and value.count(".") != 3:
+        number = int.from_bytes(number.to_bytes(width >> 3, "big"), "little")
     whole = int.from_bytes(data, "little")
     mask = (1 << width) - 1
     whole = whole & ~(mask << bit) | (number & mask) << bit
@@ -57,17 +76,21 @@ def encode(btf: Btf, type_id: int, data: bytearray, path: str, value: str) -> No
 
 def _kind(found: _t.Type) -> str:
     word = "union" if isinstance(found, _t.Union) else "struct"
-    return f"{word} {found.name}".strip() if isinstance(found, _t.Struct) else "of a kind without values"
+    if isinstance(found, _t.Struct):
+        return f"{word} {found.name}".strip()
+    return "of a kind without values"
 
 
-def _place(btf: Btf, type_id: int, path: str) -> tuple[_t.Type, int, int]:
-    # The type, the bit and (of a bit-field) the number of bits that a path leads to.
-    found = btf.resolve(type_id)
+def _place(btf: Btf, type_id: int, path: str) -> tuple[_t.Type, int, int, bool]:
+    # The type, the bit and (of a bit-field) the number of bits that a path leads to; whether its
+    # numbers are in network order.
+    found, network = btf.resolve(type_id), _is_network(btf, type_id)
     bit = bits = 0
     for part in path.replace("[", ".[").split(".") if path else ():
         if not part:
             continue
         if part.startswith("["):
+            network = isinstance(found, _t.Array) and _is_network(btf, found.type_id)
             found, bit = _element(btf, found, bit, part, path)
             bits = 0
             continue
@@ -76,8 +99,17 @@ def _place(btf: Btf, type_id: int, path: str) -> tuple[_t.Type, int, int]:
             raise Failure(f"no field {part} in {_kind(found)}{_near(btf, found, part)}")
         bit += member[1]
         bits = member[2]
-        found = btf.resolve(member[0])
-    return found, bit, bits
+        found, network = btf.resolve(member[0]), _is_network(btf, member[0])
+    return found, bit, bits, network
+
+
+def _is_network(btf: Btf, type_id: int) -> bool:
+    found = btf.type(type_id)
+    while isinstance(found, (_t.Typedef, _t.Const, _t.Volatile, _t.TypeTag)):
+        if found.name in _NETWORK:
+            return True
+        found = btf.type(found.type_id)
+    return False
 
 
 def _element(btf: Btf, found: _t.Type, bit: int, part: str, path: str) -> tuple[_t.Type, int]:
@@ -125,7 +157,10 @@ def _number(found: _t.Type, width: int, path: str, value: str) -> int:
         import struct
 
         form, plain = ("=f", "=I") if found.size == 4 else ("=d", "=Q")
-        bits: int = struct.unpack(plain, struct.pack(form, float(value)))[0]
+        try:
+            bits: int = struct.unpack(plain, struct.pack(form, float(value)))[0]
+        except (ValueError, OverflowError):
+            raise Failure(f"{path or 'value'}: {value} is no number that fits") from None
         return bits
     if value in ("true", "false"):
         return int(value == "true")
@@ -162,10 +197,13 @@ def _store_array(
     # Text for characters, an address or hexadecimal digits for other bytes.
     size = btf.size_of(found.id)
     element = btf.resolve(found.type_id)
-    if isinstance(element, _t.Int) and element.size == 1 and element.is_char:
+    if isinstance(element, _t.Int) and _is_text(element):
         raw = value.encode()
         if len(raw) >= size:
             raise Failure(f"{path}: {len(raw)} characters and a NUL do not fit into {size} bytes")
+    elif "," in value or btf.size_of(found.type_id) > 1:
+        _store_elements(btf, found, data, at, path, value)
+        return
     elif ":" in value and size == 16:
         raw = _address(value, 16)
     elif value.count(".") == 3 and size == 4:
@@ -178,3 +216,21 @@ def _store_array(
         if len(raw) != size:
             raise Failure(f"{path}: {len(raw)} bytes, where there are {size}")
     data[at : at + size] = raw + bytes(size - len(raw))
+
+
+def _is_text(element: _t.Int) -> bool:
+    # clang does not set the encoding of "char".
+    return element.size == 1 and (element.is_char or element.name == "char")
+
+
+def _store_elements(
+    btf: Btf, found: _t.Array, data: bytearray, at: int, path: str, value: str
+) -> None:
+    values = value.split(",")
+    if len(values) > found.nr_elems:
+        raise Failure(f"{path}: {len(values)} values, where the array has {found.nr_elems}")
+    size = btf.size_of(found.type_id)
+    for number, one in enumerate(values):
+        part = bytearray(size)
+        encode(btf, found.type_id, part, "", one)
+        data[at + number * size : at + (number + 1) * size] = part
