@@ -7,8 +7,8 @@ import re
 import subprocess
 
 import pytest
-from bpf_object import build
 
+from bpf_object import build
 from bpflens.bpftool.main import main
 from bpflens.bpftool.out import Out
 from bpflens.load import object_file

@@ -39,12 +39,49 @@ def batch(tool: Tool, words: Words, run: Callable[[Tool, list[str]], int]) -> in
         raise Failure(f"expected 'file', got: {words.peek()}")
     path = words.take()
     try:
-        file = open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape",
-                    closefd=path != "-")  # fmt: skip
+        file = open(  # noqa: SIM115 (closed below)
+            0 if path == "-" else path, encoding="utf-8", errors="surrogateescape",
+            closefd=path != "-",
+        )  # fmt: skip
     except OSError as error:
         raise Failure(f"Can't open file ({path}): {strerror(error)}") from None
     with file:
+        if tool.json is None and path != "-":
+            text = file.read()
+            if not any(mark in text for mark in "#\\'\""):
+                return _run_plain(tool, text.split("\n"), run)
+            return _run(tool, _lines(iter(text.splitlines(True))), run)
         return _run(tool, _lines(file), run)
+
+
+def _run_plain(tool: Tool, lines: list[str], run: Callable[[Tool, list[str]], int]) -> int:
+    # As _run, with lines that need no unwrapping: runs of updates go to the kernel together.
+    from bpflens.bpftool import batch_update
+
+    done = at = 0
+    while at < len(lines):
+        if len(lines) - at >= batch_update.SHORTEST:
+            length = batch_update.run_length(lines, at)
+            stored = batch_update.update_run(lines[at : at + length]) if length else 0
+            if stored:
+                at += stored
+                done += stored
+                continue
+        for _ in range(batch_update.SHORTEST):
+            if at >= len(lines):
+                break
+            if len(lines[at]) >= _LONGEST:
+                raise Failure(f"command {done} is too long")
+            command = split(lines[at], done)
+            at += 1
+            if not command:
+                continue
+            status = run(tool, command)
+            if status:
+                return status
+            done += 1
+    tool.out(f"processed {done} commands\n")
+    return 0
 
 
 def _run(tool: Tool, lines: Iterator[str], run: Callable[[Tool, list[str]], int]) -> int:
@@ -85,8 +122,7 @@ def _run(tool: Tool, lines: Iterator[str], run: Callable[[Tool, list[str]], int]
 
 def _lines(file) -> Iterator[str]:  # type: ignore[no-untyped-def]
     # Whole commands: without comments, with continuation lines.
-    number = 0
-    for line in file:
+    for number, line in enumerate(file):
         if len(line) >= _LONGEST:
             raise Failure(f"reading batch file failed: a line of {len(line)} characters is longer "
                           f"than {_LONGEST - 1}")  # fmt: skip
@@ -98,7 +134,6 @@ def _lines(file) -> Iterator[str]:  # type: ignore[no-untyped-def]
             line = line[:-2] + following.partition("#")[0]
             if len(line) >= _LONGEST:
                 raise Failure(f"command {number} is too long")
-        number += 1
         yield line
 
 

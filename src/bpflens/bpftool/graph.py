@@ -1,8 +1,8 @@
 """A program's control flow as a Graphviz digraph, in bpftool's form.
 
 One cluster for each function, one node for each basic block with its instructions and source
-lines. Two things are done right that the real tool does not: an ``exit`` in the middle of a function
-leads to EXIT, and the source lines of the second function are its own.
+lines. Two things are done right that the real tool does not: an ``exit`` in the middle of a
+function leads to EXIT, and the source lines of the second function are its own.
 
 Example::
 
@@ -95,7 +95,8 @@ def _source(source: Source, linum: bool) -> str:
         return line
     short = _shortened(source.file)
     dots = "..." if short != source.file else ""
-    return f"; [{dots}{short.translate(_LABEL)} line:{source.line} col:{source.column}]\\l\\\n{line}"
+    place = f"line:{source.line} col:{source.column}"
+    return f"; [{dots}{short.translate(_LABEL)} {place}]\\l\\\n{line}"
 
 
 def _shortened(path: str) -> str:

@@ -181,7 +181,8 @@ def link(words: Words) -> Link:
 
     how = words.take_keyword("id", "pinned")
     if how != "id":
-        return _pinned(_path(words, how, "'id' or 'pinned'"), "link")
+        found: Link = _pinned(_path(words, how, "'id' or 'pinned'"), "link")
+        return found
     word = words.take("ID")
     id = c_number(word)
     if id is None:

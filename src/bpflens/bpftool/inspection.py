@@ -100,8 +100,11 @@ def _brief_map(id: int) -> Page:
     try:
         with Map.from_id(id) as found:
             info = found.info
-            return {"id": id, "type": found.type_name, "name": info.name, "bytes_key": info.key_size,
-                    "bytes_value": info.value_size, "max_entries": info.max_entries}  # fmt: skip
+            return {
+                "id": id, "type": found.type_name, "name": info.name,
+                "bytes_key": info.key_size, "bytes_value": info.value_size,
+                "max_entries": info.max_entries,
+            }  # fmt: skip
     except SyscallError:
         return {}
 

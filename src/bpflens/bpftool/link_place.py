@@ -52,9 +52,9 @@ def _is_here(info: Xdp | Tcx) -> bool:
         except (SyscallError, OSError):
             return False
         return info.id in found.link_ids
-    from bpflens.bpftool import netlink
+    from bpflens.bpftool.netlink import IFLA_XDP, Route, attributes, u32
 
-    return any(
-        interface.index == info.ifindex and info.prog_id in interface.xdp.values()
-        for interface in netlink.interfaces()
-    )
+    with Route() as route:
+        found_links = dict(route.links())
+    xdp = attributes(found_links.get(info.ifindex, {}).get(IFLA_XDP, b""))
+    return any(len(value) == 4 and u32(value) == info.prog_id for value in xdp.values())

@@ -124,8 +124,7 @@ class Listing:
     def _call(self, insn: Instruction) -> str | None:
         if insn.src == BPF_PSEUDO_CALL:
             return self._own(insn)
-        name = self._kernel_name(insn.imm)
-        return name
+        return self._kernel_name(insn.imm)
 
     def _own(self, insn: Instruction) -> str:
         info = self._info

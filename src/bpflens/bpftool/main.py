@@ -181,7 +181,7 @@ def _named(tool: Tool, word: str, queue: list[str]) -> list[tuple[str, str]]:
         if takes and not equals:
             value = _value(word, queue)
         return [(short or name, value)]
-    named = []
+    named: list[tuple[str, str]] = []
     for at, letter in enumerate(word[1:], 1):
         takes_value = [option[2] for option in grammar.OPTIONS if option[0] == letter]
         if not takes_value:

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
+    from bpflens.objects.map import Map
 
 __all__ = ["create", "flags_of"]
 
@@ -62,7 +63,7 @@ class _Wish:
         self.name: str | None = None
         self.sizes: dict[str, int] = {}
         self.flags = 0
-        self.inner = None
+        self.inner: Map | None = None
         self.ifindex = 0
         while words:
             words.need(2)
@@ -99,7 +100,7 @@ class _Wish:
         elif found == "inner_map":
             if self.inner is not None:
                 raise Failure("inner_map already specified")
-            self.inner = handle.one_map(words)  # type: ignore[assignment]
+            self.inner = handle.one_map(words)
         else:
             self._device(tool, words, found)
 

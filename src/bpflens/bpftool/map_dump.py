@@ -47,6 +47,7 @@ _BLOCKS = frozenset(
         _uapi.BPF_MAP_TYPE_LPM_TRIE,
     )
 )
+_RINGS = (_uapi.BPF_MAP_TYPE_RINGBUF, _uapi.BPF_MAP_TYPE_USER_RINGBUF)
 _UNREADABLE = {
     _uapi.BPF_MAP_TYPE_RINGBUF: "a ring buffer has no keys; programs read it as a stream",
     _uapi.BPF_MAP_TYPE_USER_RINGBUF: "a ring buffer has no keys",
@@ -154,8 +155,7 @@ def _check(map: Map) -> None:
     why = _UNREADABLE.get(map.info.type)
     if why is None:
         return
-    number = 524 if map.info.type in (_uapi.BPF_MAP_TYPE_RINGBUF,
-                                      _uapi.BPF_MAP_TYPE_USER_RINGBUF) else errno.EINVAL  # fmt: skip
+    number = 524 if map.info.type in _RINGS else errno.EINVAL
     name = type_name(map.info.type)
     raise Failure(f"can't dump map {map.info.id} of type {name}: {why}", -number & 0xFF)
 

@@ -51,7 +51,7 @@ def event_pipe(tool: Tool, words: Words) -> int:
         rings: list[_Ring] = []
         try:
             for number, index in _places(words):
-                rings.append(_Ring(map, number, index))  # noqa: PERF401 (known on failure)
+                rings.append(_Ring(map, number, index))
         except SyscallError as error:
             _close(rings)
             raise Failure(f"failed to create perf buffer: {cause(error)}") from None

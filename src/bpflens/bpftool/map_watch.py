@@ -13,6 +13,7 @@ Example::
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from bpflens.bpftool import handle
 from bpflens.bpftool.map_entry import Entry, map_btf
@@ -47,10 +48,8 @@ def watch(tool: Tool, words: Words) -> int:
         words.end()
         json, tool.json = tool.json, None
         entry = Entry(map, map_btf(map), json=json is not None)
-        try:
+        with suppress(KeyboardInterrupt):  # that is how it ends
             _follow(tool, map, entry, pause, json is not None)
-        except KeyboardInterrupt:
-            pass  # that is how it ends
     return 0
 
 

@@ -91,7 +91,7 @@ class Route:
             except OSError:
                 pass  # older than 4.12: errors are numbers only
 
-    def __enter__(self) -> Route:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

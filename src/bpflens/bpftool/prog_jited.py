@@ -56,7 +56,8 @@ def _disassembler() -> Any:
     try:
         import capstone
     except ImportError:
-        raise Failure("No JIT disassembly support (the Python package capstone is missing)") from None
+        why = "the Python package capstone is missing"
+        raise Failure(f"No JIT disassembly support ({why})") from None
     if os.uname().machine == "aarch64":
         return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
     disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

@@ -40,7 +40,8 @@ def loadall(tool: Tool, words: Words) -> int:
 
 
 class _Wish:
-    __slots__ = ("autoattach", "kernel_btf", "maps", "offload", "path", "pin_maps", "type", "xdpmeta")
+    __slots__ = ("autoattach", "kernel_btf", "maps", "offload", "path", "pin_maps", "type",
+                 "xdpmeta")  # fmt: skip
 
     def __init__(self) -> None:
         self.path = ""

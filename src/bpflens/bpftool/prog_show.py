@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bpflens.bpftool.holders import Holders
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
+    from bpflens.btf import Btf
     from bpflens.kernel.info import ProgInfo
     from bpflens.objects.program import Program
 
@@ -296,8 +297,8 @@ class _Section:
     # The .rodata of a program: its BTF, its bytes, its (name, type, offset) of metadata.
     __slots__ = ("btf", "data", "variables")
 
-    def __init__(self, btf: object, data: bytes, variables: list[tuple[str, int, int]]) -> None:
-        self.btf: object = btf
+    def __init__(self, btf: Btf, data: bytes, variables: list[tuple[str, int, int]]) -> None:
+        self.btf = btf
         self.data = data
         self.variables = variables
 

@@ -80,7 +80,7 @@ class Tool:
         try:
             os.write(2, (text + "\n").encode("utf-8", "surrogateescape"))
         except OSError:
-            pass  # nobody is left to tell
+            return  # nobody is left to tell
 
     def hint(self, text: str) -> None:
         """As :meth:`note`, but only for people: silent under ``-j``."""
