@@ -23,8 +23,13 @@ TYPES = {"_bisect", "_collections", "_operator", "array", "bisect", "collections
     "collections.abc", "itertools", "keyword", "operator", "reprlib",
 }  # fmt: skip
 
+# What waiting for events takes; which call of the language a script uses decides on a module.
+EVENTS = {"_functools", "fcntl", "functools", "select"}
+CHOICE = {"importlib", "importlib._bootstrap", "importlib._bootstrap_external", "warnings"}
+
 ENTRY = {"cli", "errors"}
 OBJECTS = {"kernel", "objects", "spec", "uapi"}
+SCRIPT = OBJECTS | {"asm", "attach", "btf", "lang", "load", "render", "ring", "session", "symbols"}
 
 # words of the command → (standard library, floors of bpflens) that it may import
 ALLOWED = {
@@ -38,6 +43,10 @@ ALLOWED = {
     ("bpftool", "prog", "show"): (KERNEL | TYPES, ENTRY | OBJECTS | {"bpftool", "btf"}),
     ("bpftrace", "--version"): (set(), ENTRY | {"trace"}),
     ("bpftrace", "--help"): (set(), ENTRY | {"trace"}),
+    ("bpftrace", "-e", "BEGIN { exit() }"): (
+        KERNEL | TYPES | EVENTS | CHOICE,
+        ENTRY | SCRIPT | {"trace"},
+    ),
 }
 
 _PROBE = """
