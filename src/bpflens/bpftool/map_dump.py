@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from bpflens.bpftool.words import Words
     from bpflens.objects.map import Map
 
-__all__ = ["dump", "dump_map"]
+__all__ = ["BLOCKS", "check_readable", "dump", "dump_map"]
 
 # Whose values are always there and readable in blocks; all others are asked key by key.
-_BLOCKS = frozenset(
+BLOCKS = frozenset(
     (
         _uapi.BPF_MAP_TYPE_HASH,
         _uapi.BPF_MAP_TYPE_ARRAY,
@@ -127,7 +127,7 @@ def dump_map(tool: Tool, map: Map, json: Json | None = None, typed: bool = True)
 
 def _as_array(tool: Tool, map: Map, btf: object, writer: Json, is_json: bool) -> int:
     count = 0
-    _check(map)
+    check_readable(map)
     writer.start("[")
     entry = Entry(
         map,
@@ -150,8 +150,11 @@ def _as_array(tool: Tool, map: Map, btf: object, writer: Json, is_json: bool) ->
     return count
 
 
-def _check(map: Map) -> None:
-    # Asked before anything is written, so that under -j the answer is an error and nothing else.
+def check_readable(map: Map) -> None:
+    """Raise Failure for a map whose entries cannot be listed.
+
+    Asked before anything is written, so that under -j the answer is an error and nothing else.
+    """
     why = _UNREADABLE.get(map.info.type)
     if why is None:
         return
@@ -164,9 +167,9 @@ def _entries(
     tool: Tool, map: Map, writer: Json | None = None
 ) -> Iterator[tuple[memoryview | bytes, memoryview | bytes, int]]:
     # Blocks of entries; what cannot be read is told in its place.
-    _check(map)
+    check_readable(map)
     try:
-        if map.info.type in _BLOCKS:
+        if map.info.type in BLOCKS:
             yield from map.blocks()
         else:
             yield from _one_by_one(tool, map, writer)
