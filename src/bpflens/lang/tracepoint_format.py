@@ -75,7 +75,7 @@ def _field(
 
 
 def _split(declaration: str) -> tuple[str, str, str | None]:
-    """Split ``type name[length]`` into its three parts; ``length`` is None without brackets."""
+    # Split ``type name[length]`` into its three parts; ``length`` is None without brackets.
     length = None
     if declaration.endswith("]"):
         declaration, length = declaration[:-1].rsplit("[", 1)

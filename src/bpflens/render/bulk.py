@@ -15,7 +15,19 @@ from __future__ import annotations
 from itertools import chain, islice
 from struct import iter_unpack
 
-from bpflens.lang.types import COMM_SIZE, Avg, Count, Int, Max, Min, Record, String, Sum, Tuple, Type
+from bpflens.lang.types import (
+    COMM_SIZE,
+    Avg,
+    Count,
+    Int,
+    Max,
+    Min,
+    Record,
+    String,
+    Sum,
+    Tuple,
+    Type,
+)
 from bpflens.render import map
 
 TYPE_CHECKING = False

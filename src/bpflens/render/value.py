@@ -42,7 +42,16 @@ if TYPE_CHECKING:
 
     Reader = Callable[[bytes | memoryview, int], object]
 
-__all__ = ["RawBytes", "StackTrace", "Symbolic", "frame_text", "reader", "stack_text", "text"]
+__all__ = [
+    "RawBytes",
+    "StackTrace",
+    "Symbolic",
+    "escaped",
+    "frame_text",
+    "reader",
+    "stack_text",
+    "text",
+]
 
 _CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _AF_INET6 = 10

@@ -448,7 +448,7 @@ def _if(c: Checker, node: n.If) -> Type | None:
 
 
 def _comptime_if(c: Checker, node: n.If, condition: n.Comptime) -> Type | None:
-    """Check only the branch that is taken; the other one need not make sense."""
+    # Check only the branch that is taken; the other one need not make sense.
     c.type(condition.operand)
     value = evaluate(c.variant, c.context, condition.operand)
     if value is None:
@@ -468,7 +468,7 @@ def _comptime(c: Checker, node: n.Comptime) -> Type | None:
 
 
 def _type_info(c: Checker, node: n.TypeofType) -> Type | None:
-    """Type ``typeinfo(x)`` as a value: a record of what is known of the type of ``x``."""
+    # Type ``typeinfo(x)`` as a value: a record of what is known of the type of ``x``.
     if str(c.config.get("unstable_typeinfo", "error")) == "error":
         c.error(
             node,

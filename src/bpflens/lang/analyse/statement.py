@@ -50,7 +50,7 @@ def check_block(c: Checker, block: n.Block) -> Type | None:
     for statement in block.statements:
         if ended:
             c.warning(statement, "unreachable", "Unreachable statement.")
-        check_statement(c, statement)
+        _check_statement(c, statement)
         ended = _leaves(statement)
     result = c.type(block.result) if block.result is not None else None
     c.pop_scope()
@@ -58,7 +58,7 @@ def check_block(c: Checker, block: n.Block) -> Type | None:
 
 
 def _leaves(node: n.Node | None) -> bool:
-    """Whether nothing behind a statement runs."""
+    # Whether nothing behind a statement runs.
     if isinstance(node, n.ExprStmt):
         node = node.expr
     if isinstance(node, (n.Return, n.Jump)):
@@ -70,8 +70,7 @@ def _leaves(node: n.Node | None) -> bool:
     return isinstance(node, n.If) and _leaves(node.then) and _leaves(node.otherwise)
 
 
-def check_statement(c: Checker, node: n.Node) -> None:
-    """Check one statement."""
+def _check_statement(c: Checker, node: n.Node) -> None:
     _RULES[type(node)](c, node)
 
 

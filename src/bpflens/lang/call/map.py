@@ -152,7 +152,7 @@ def _lower_len(f: FunctionLowering, node: n.Call) -> Value:
         for spec in (plan.spec, plan.short)
         if spec is not None
     ]
-    return counts[0] if len(counts) == 1 else f.b.alu("add", *counts)
+    return counts[0] if len(counts) == 1 else f.b.alu("add", counts[0], counts[1])
 
 
 CALLS: dict[str, CallRule] = {

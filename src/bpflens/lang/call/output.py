@@ -25,7 +25,7 @@ _PRINTK_ARGUMENTS = 3
 
 
 def _check_format(c: Checker, node: n.Call) -> Type | None:
-    """Check ``printf``-like calls: the format's directives against the arguments' types."""
+    # Check ``printf``-like calls: the format's directives against the arguments' types.
     if not node.args:
         c.error(node, "arguments", f"{node.name}() requires at least one argument (0 provided)")
         return NONE
@@ -65,7 +65,7 @@ def _check_directives(c: Checker, node: n.Call, text: bytes, types: list[Type | 
 
 
 def _sent_type(type: Type) -> Type:
-    """Return the type in which a value travels: integers keep sign and take eight bytes."""
+    # Return the type in which a value travels: integers keep sign and take eight bytes.
     if isinstance(type, Int):
         return Int(8, type.signed)
     if isinstance(type, Aggregate):

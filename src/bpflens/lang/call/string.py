@@ -34,7 +34,7 @@ def _limit(context_config: dict[str, object]) -> int:
 
 
 def _literal_text(c_params: list[str], node: n.Node) -> bytes | None:
-    """Return the text of ``str($1)`` and ``str($1 + off)``, which is known before running."""
+    # Return the text of ``str($1)`` and ``str($1 + off)``, which is known before running.
     if isinstance(node, n.Positional) and node.index > 0:
         return (c_params[node.index - 1] if node.index <= len(c_params) else "").encode(
             "utf-8", "surrogateescape"
@@ -197,7 +197,7 @@ def _check_strncmp(c: Checker, node: n.Call) -> Type | None:
 
 
 def _first_bytes(f: FunctionLowering, node: n.Node, size: int) -> Ref:
-    """Return memory with the first bytes of a text, zeroes behind its NUL."""
+    # Return memory with the first bytes of a text, zeroes behind its NUL.
     # One byte more than is compared: a text cut short ends in a NUL of its own.
     room = min(size + 1, f.type(node).size)
     place = f.buffer(room)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bpflens.lang.types import Type
 
 __all__ = [
+    "Key",
     "add_in_place",
     "assign",
     "assign_scalar",
@@ -74,10 +75,8 @@ def key_of(f: FunctionLowering, plan: MapPlan, key: n.Node | None) -> Key:
 
 
 def _text_key(f: FunctionLowering, plan: MapPlan, short: str, key: n.Node) -> Key:
-    """Build a text key: one that is short goes, padded with zeroes, to the map of short keys.
-
-    A text is short if it and its NUL leave the last byte of a short key zero.
-    """
+    # Build a text key: one that is short goes, padded with zeroes, to the map of short keys. A text
+    # is short if it and its NUL leave the last byte of a short key zero.
     assert plan.key is not None
     if isinstance(key, n.String) and len(key.value) < SHORT_KEY:
         place = f.buffer(SHORT_KEY, name="key")

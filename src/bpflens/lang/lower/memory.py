@@ -45,6 +45,7 @@ __all__ = [
     "store_node",
     "store_over",
     "store_scalar",
+    "widened",
     "write_comm",
 ]
 
@@ -264,7 +265,7 @@ def copy(f: FunctionLowering, to: Ref, source: Ref, type: Type, wanted: Type) ->
     text = isinstance(type, String) and isinstance(wanted, String)
     if text and (not source.direct or (to.loose and size > _WHOLE_STRING)):
         # A string of the kernel ends at its NUL; what lies behind it is not ours to show.
-        copy_string(f, to, source, size, wanted.size)
+        _copy_string(f, to, source, size, wanted.size)
         return
     if source.direct:
         _copy_bytes(f, to, source, size)
@@ -273,8 +274,8 @@ def copy(f: FunctionLowering, to: Ref, source: Ref, type: Type, wanted: Type) ->
     fill(f, to.at(size), wanted.size - size)
 
 
-def copy_string(f: FunctionLowering, to: Ref, source: Ref, size: int, whole: int) -> None:
-    """Copy text up to its NUL, at most ``size`` bytes; the ``whole`` place is zero behind it."""
+def _copy_string(f: FunctionLowering, to: Ref, source: Ref, size: int, whole: int) -> None:
+    # Copy text up to its NUL, at most size bytes; the whole place is zero behind it.
     if not to.loose:
         fill(f, to, whole)
     address = f.address(source)
