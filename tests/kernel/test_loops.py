@@ -132,3 +132,15 @@ def test_functions_with_loops_that_return_from_inside():
         "BEGIN { @m[1] = 1; @a = root(50); for $kv : @m { @b = root(90000); } @c = root(99999999); }"
     )
     assert (found["@a"], found["@b"], found["@c"]) == ({None: 8}, {None: 300}, {None: -1})
+
+
+def test_more_variables_than_fit_on_the_stack(run):
+    text = '"1234567890123456789012345678901234567890"'
+    found = run(
+        f'@m["a", "b"] = 1; $a = {text}; $b = $a; $c = $a; $d = $a; $h = (1, 2, 3, 4, 5, 6);'
+        f"for $kv : @m {{ $x = (1, 2, {text}); $b = $a;"
+        f" for $kw : @m {{ $y = (3, 4, {text}); $c = $d;"
+        f" for $kx : @m {{ $z = (5, 6, {text}); @q[$z] = ($x, $y, $b, $h); @r = $x.0 + $y.1 + $z.0; }}"
+        " } }"
+    )
+    assert found["@r"] == {None: 10}

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from bpflens.lang.lower.resource import MapPlan, Resources
     from bpflens.lang.lower.subprogram import Frame
 
-__all__ = ["FunctionLowering", "Ref"]
+__all__ = ["STACK_LIMITS", "FunctionLowering", "Ref"]
+
+#: How many bytes of temporary memory and variables may be on the stack: what is tried in turn.
+STACK_LIMITS = (320, 128, 0)
 
 
 class Ref:
@@ -64,7 +67,14 @@ class Ref:
 class FunctionLowering:
     """The lowering of one variant into ``fn``. ``b`` is the builder of the current function."""
 
-    def __init__(self, context: Context, resources: Resources, variant: Variant, name: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        resources: Resources,
+        variant: Variant,
+        name: str,
+        stack_limit: int = STACK_LIMITS[0],
+    ) -> None:
         self.context = context
         self.resources = resources
         self.variant = variant
@@ -73,6 +83,7 @@ class FunctionLowering:
         self.functions: list[Function] = [self.fn]
         self.loops: list[tuple[Block, Block]] = []
         self.calls: list[Frame] = []
+        self.stack_limit = stack_limit
         self.stack_used = 0
         self.scratch_used = 0
         # What has to be undone on the way out: callbacks around this place, iterators in use.
@@ -155,7 +166,7 @@ class FunctionLowering:
         """Return temporary memory: stack while it is small, else per-CPU scratch memory."""
         size = max(align_up(size, 8), 8)
         limit = int(str(self.context.config["on_stack_limit"]))
-        if size <= max(limit, 64) and self.stack_used + size <= 320:
+        if size <= max(limit, 64) and self.stack_used + size <= self.stack_limit:
             self.stack_used += size
             return Ref(self.fn.slot(size, 8, name))
         return self.scratch(size)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.builtin import ELAPSED_MAP
+from bpflens.lang.ir.frame import FrameTooLarge
 from bpflens.lang.ir.pipeline import compile_program
-from bpflens.lang.lower.function import FunctionLowering
+from bpflens.lang.lower.function import STACK_LIMITS, FunctionLowering
 from bpflens.lang.lower.resource import Resources
 from bpflens.lang.program import CompiledProgram, ProbeSchema
 from bpflens.spec import LineInfo, MapSpec, ObjectSpec, ProgramSpec
@@ -13,6 +14,7 @@ from bpflens.uapi import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang.ir.emit import EmittedProgram
     from bpflens.lang.analyse.state import TypedProgram, Variant
     from bpflens.lang.context import Context
 
@@ -107,12 +109,26 @@ def _program_name(variant: Variant) -> str:
     return f"{word[:60] or variant.kind}_{variant.index + 1}"
 
 
+def _emit(
+    context: Context, resources: Resources, variant: Variant, name: str
+) -> EmittedProgram:
+    """Lower and compile, with less and less on the stack until all frames fit."""
+    events = len(resources.events)
+    for limit in STACK_LIMITS:
+        lowering = FunctionLowering(context, resources, variant, name, limit)
+        lowering.run()
+        try:
+            return compile_program(lowering.functions, 4 if context.target.has("cpu_v4") else 3)
+        except FrameTooLarge as error:
+            too_large = error
+            del resources.events[events:]
+    raise too_large
+
+
 def _lower_variant(
     context: Context, resources: Resources, variant: Variant, name: str
 ) -> ProgramSpec:
-    lowering = FunctionLowering(context, resources, variant, name)
-    lowering.run()
-    emitted = compile_program(lowering.functions, 4 if context.target.has("cpu_v4") else 3)
+    emitted = _emit(context, resources, variant, name)
     # The kernel wants a line for the first instruction of every function.
     places = {slot: variant.probe.start for slot, _ in emitted.funcs} | dict(emitted.positions)
     lines = [_line(context, slot, position) for slot, position in sorted(places.items())]
