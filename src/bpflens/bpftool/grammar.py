@@ -182,7 +182,7 @@ OBJECTS: tuple[Object, ...] = (
             Command("show", "map_show:show", "id pinned name"),
             Command("list", "map_show:show", "id pinned name"),
             Command("help", "help:of_object"),
-            Command("dump", "map_dump:dump", "id pinned name"),
+            Command("dump", "map_dump:dump", "id pinned name recursive"),
             Command(
                 "update",
                 "map_change:update",
@@ -230,6 +230,7 @@ OBJECTS: tuple[Object, ...] = (
             "enqueue    MAP value VALUE",
             "dequeue    MAP",
             "freeze     MAP",
+            "dump MAP recursive",
             "watch MAP [interval SECONDS]",
             "export MAP [FILE]",
             "import MAP [FILE]",

@@ -61,15 +61,27 @@ def dump(tool: Tool, words: Words) -> int:
     """Dump the maps that MAP matches."""
     from bpflens.bpftool.words import Usage
 
-    if len(words) not in (1, 2):
+    if len(words) not in (1, 2, 3):
         raise Usage
     found = handle.maps(words, _uapi.BPF_F_RDONLY)
-    words.end()
     try:
+        if words.take_if("recursive"):
+            from bpflens.bpftool import map_nested
+
+            words.end()
+            return map_nested.dump(tool, _only(found))
+        if words:
+            raise Usage
         return _several(tool, found)
     finally:
         for map in found:
             map.close()
+
+
+def _only(found: list[Map]) -> Map:
+    if len(found) > 1:
+        raise Failure("several maps match this handle")
+    return found[0]
 
 
 def _several(tool: Tool, found: list[Map]) -> int:

@@ -215,7 +215,26 @@ def _bytes(map: Map, name: str, given: Any, type_id: int) -> bytes:
         raise Failure(f'its {name} is no "0x..", and the map has no BTF to read it by name')
     from bpflens.btf.encode import encode
 
-    return encode(btf, type_id, given)
+    try:
+        return encode(btf, type_id, given)
+    except Error:
+        plain = _with_numbers(given)  # bit-fields and pointers are exported as "0x.."
+        if plain == given:
+            raise
+        return encode(btf, type_id, plain)
+
+
+def _with_numbers(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {name: _with_numbers(one) for name, one in given.items()}
+    if isinstance(given, list):
+        return [_with_numbers(one) for one in given]
+    if isinstance(given, str) and given.startswith("0x"):
+        try:
+            return int(given, 16)
+        except ValueError:
+            return given
+    return 0 if given == "(nil)" else given
 
 
 def _is_hex(one: object) -> bool:

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 
 from bpflens.bpftool import handle
+from bpflens.bpftool.map_dump import check_readable
 from bpflens.bpftool.map_entry import Entry, map_btf
 from bpflens.bpftool.out import Json
 from bpflens.bpftool.tool import Failure
@@ -36,21 +37,29 @@ _WORDS = {"+": "added", "~": "changed", "-": "deleted"}
 def watch(tool: Tool, words: Words) -> int:
     """Print changes until Ctrl-C."""
     with handle.one_map(words, BPF_F_RDONLY) as map:
-        pause = 1.0
-        if words:
-            if not words.take_if("interval"):
-                words.end()
-            word = words.take("seconds")
-            try:
-                pause = max(0.01, float(word))
-            except ValueError:
-                raise Failure(f"can't parse {word} as seconds") from None
+        pause = _interval(words)
         words.end()
-        json, tool.json = tool.json, None
+        check_readable(map)
+        json = tool.json
         entry = Entry(map, map_btf(map), json=json is not None)
+        before = _read(map)
+        tool.json = None  # every change is a line of its own
         with suppress(KeyboardInterrupt):  # that is how it ends
-            _follow(tool, map, entry, pause, json is not None)
+            _follow(tool, map, entry, before, pause, json is not None)
     return 0
+
+
+def _interval(words: Words) -> float:
+    if not words or not words.take_if("interval"):
+        return 1.0
+    word = words.take("seconds")
+    try:
+        pause = float(word)
+    except ValueError:
+        pause = -1.0
+    if not 0.01 <= pause < 1e6:
+        raise Failure(f"can't parse {word} as seconds (at least 0.01)")
+    return pause
 
 
 def _read(map: Map) -> dict[bytes, bytes]:
@@ -60,8 +69,9 @@ def _read(map: Map) -> dict[bytes, bytes]:
         raise handle.tell("can't read the map", error) from None
 
 
-def _follow(tool: Tool, map: Map, entry: Entry, pause: float, json: bool) -> None:
-    before = _read(map)
+def _follow(
+    tool: Tool, map: Map, entry: Entry, before: dict[bytes, bytes], pause: float, json: bool
+) -> None:
     while True:
         time.sleep(pause)
         now = _read(map)
