@@ -222,3 +222,16 @@ def test_the_list_is_that_of_the_single_links(program, linked):
 def test_the_help_is_the_real_one():
     assert same_lines("link", "help") == []
     assert same_json("link", "help") is None
+
+
+def test_an_interface_of_a_link_that_is_only_pinned_is_found_by_asking(load, d0, bpffs):
+    for make in (
+        lambda: link.xdp(load(u.BPF_PROG_TYPE_XDP, RETURN_1), d0, 2),
+        lambda: link.ordered(load(u.BPF_PROG_TYPE_SCHED_CLS, RETURN_1), d0, u.BPF_TCX_INGRESS),
+    ):
+        fd = make()
+        path = f"{bpffs}/link{fd}"
+        bpf.obj_pin(fd, path)
+        os.close(fd)
+        assert ours("-j", "link", "show", "pinned", path).json["devname"] == "d0"
+        os.unlink(path)
