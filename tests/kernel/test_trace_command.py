@@ -69,7 +69,8 @@ def oracle():
 def test_help_is_asked_for_and_goes_to_standard_output():
     status, out, err = run("-h")
     assert (status, err) == (0, "")
-    assert out.startswith("bpftrace - ") and "USAGE:" in out
+    assert out.startswith("bpftrace - ")
+    assert "USAGE:" in out
 
 
 def test_no_words_at_all_are_wrong():
@@ -114,7 +115,8 @@ def test_a_process_that_is_not_there():
 def test_named_parameters_that_the_script_does_not_know():
     status, _, err = run("-e", 'BEGIN { print(getopt("a", 1)); exit() }', "--", "--b=1")
     assert status == 1
-    assert "--b" in err and "--a" in err
+    assert "--b" in err
+    assert "--a" in err
 
 
 def test_nothing_to_attach_to():
@@ -136,7 +138,8 @@ def test_benchmarks_are_a_table():
     head, line, row = out.splitlines()[:3]
     assert head.split() == ["Benchmark", "Time(ns)", "Iterations"]
     assert set(line) == {"-"}
-    assert row.split()[0] == "counting" and int(row.split()[1]) > 0
+    assert row.split()[0] == "counting"
+    assert int(row.split()[1]) > 0
 
 
 # --- listing -------------------------------------------------------------------------------------
@@ -210,7 +213,7 @@ def test_lists_what_a_file_has():
 
 def test_all_system_calls_are_quickly_attached_and_detached():
     start = time.monotonic()
-    status, out, err = run(
+    status, _out, err = run(
         "-e", "tracepoint:syscalls:sys_enter_* { @[probe] = count(); } END { clear(@) }",
         "-c", "/bin/true",
     )  # fmt: skip
@@ -262,7 +265,9 @@ def test_arguments_come_from_the_registers(child):
     )  # fmt: skip
     rows = sorted(done.stdout.split("\n"))
     assert [row.rsplit(": ", 1)[1] for row in rows if row] == ["1", "1", "1"], done.stderr
-    assert all(f", 0, {number}]" in row for number, row in zip((901, 902, 903), rows[-3:]))
+    assert all(
+        f", 0, {number}]" in row for number, row in zip((901, 902, 903), rows[-3:], strict=False)
+    )
 
 
 def test_one_process_only():

@@ -99,6 +99,8 @@ def lower(f: FunctionLowering, node: n.Field, base: Pointer) -> Value | Ref | No
         return prologue.syscall_field(f, field.offset)
     if f.variant.kind == "uprobe":
         return _register_argument(f, field.offset // 8)
+    if isinstance(field.type, Struct):
+        return Ref(f.ctx, field.offset, "ctx")
     # Raw tracepoints and fentry: an array of 64-bit words, one an argument, the result behind.
     value = f.b.load(f.ctx, field.offset, 8)
     if isinstance(field.type, (Int, Bool)) and field.type.size < 8:

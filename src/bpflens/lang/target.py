@@ -71,6 +71,12 @@ if TYPE_CHECKING:
         def usdt_operands(self, binary: str, provider: str, name: str) -> Sequence[str]:
             """Return the operands of a USDT probe's arguments, one text for each of its places."""
 
+        def has_module(self, name: str) -> bool:
+            """Whether a kernel module is loaded."""
+
+        def has_function(self, name: str) -> bool:
+            """Whether the kernel or a module has a function; True where nobody can tell."""
+
         def replacement(self, function: str) -> str:
             """Return the function that does the work of one that is never reached, or ""."""
 

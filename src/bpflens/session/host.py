@@ -177,6 +177,23 @@ class HostTarget:
             if module in ("", name) and btf.find(function, BTF_KIND_FUNC) is not None
         ]
 
+    def has_module(self, name: str) -> bool:
+        """Whether a kernel module is loaded."""
+        return os.path.isdir(f"/sys/module/{name}")
+
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel or a module has a function; True where nobody can tell."""
+        from bpflens.uapi.btf import BTF_KIND_FUNC
+
+        btf = self.btf()
+        if btf is not None and btf.find(name, BTF_KIND_FUNC) is not None:
+            return True
+        # Not every function is described by BTF; the list of symbols takes longer to read.
+        try:
+            return name in self.kallsyms()
+        except (Error, OSError):
+            return True
+
     def replacement(self, function: str) -> str:
         """Return the function that does the work of one that is never reached, or ""."""
         from bpflens.uapi.btf import BTF_KIND_FUNC

@@ -44,6 +44,7 @@ __all__ = ["Session"]
 # How long the reader sleeps at most; signals and events wake it earlier.
 _IDLE_MS = 200
 _BPFFS = "/sys/fs/bpf"
+_SLOW = frozenset(("system", "cat"))
 START_MAP = "start_time"
 
 
@@ -83,6 +84,9 @@ class Session:
         self._schemas = {schema.name: schema for schema in program.maps}
         self._repeated: dict[int, int] = {}
         self._finished = False
+        # Whether the end probes run, and how many commands were dropped before they did.
+        self._ending = False
+        self._left_out = 0
 
     def __enter__(self) -> Self:
         return self
@@ -207,6 +211,9 @@ class Session:
         self._finished = True
         self.detach()
         self.drain(whole=True)
+        self._ending = True
+        if self._left_out:
+            self._warn(f"{self._left_out} commands were not run because the trace ended")
         for probe in self.program.probes:
             if probe.kind == "end":
                 self.run_by_hand(probe)
@@ -268,9 +275,16 @@ class Session:
             return
         from bpflens.session import action
 
+        slow = schema.action in _SLOW
         for i in range(count):
+            if slow and self.stop_requested and not self._ending:
+                # Asked to end, with a ring full of commands that would take minutes.
+                self._left_out += count - i
+                return
             record = block[i * stride + base : (i + 1) * stride]
             action.perform(self, number, schema, record)
+            if slow:
+                self.output.flush()
 
     def repeated(self, number: int) -> bool:
         """Whether an error event has been shown already; counts it if so."""
@@ -365,7 +379,7 @@ class Session:
 
     def zero(self, schema: MapSchema) -> None:
         """Set all values of a map to zero."""
-        target = self.map(schema)
+        self.map(schema)
         if schema.key is None:
             self.clear(schema)
             return

@@ -177,22 +177,22 @@ def _check_named(options: Options, compilation: Compilation) -> int | None:
     # Options behind "--" that the script does not ask for; "--help" shows those it does.
     if not options.named:
         return None
-    from bpflens.lang.named_option import Option, unknown, usage
+    from bpflens.lang.named_option import Option, unknown
 
     known = compilation.context.options.get("named_options")
     assert isinstance(known, dict)
     asked: dict[str, Option] = known
     wrong = unknown(asked, options.named)
-    if "help" in wrong:
-        sys.stdout.write(f"Named parameters of the script:\n{usage(asked)}")
-        return 0
+    if not wrong:
+        return None
     for name in wrong:
-        sys.stderr.write(f"ERROR: unexpected program command line options: --{name}\n")
-    if wrong:
-        names = ", ".join(f"--{name}" for name in asked) or "none"
-        sys.stderr.write(f"HINT: expected program options: {names}\n")
-        return 1
-    return None
+        if name != "help":
+            sys.stderr.write(f"ERROR: unexpected program command line options: --{name}\n")
+    sys.stderr.write("HINT: expected program options:\n")
+    for name, option in sorted(asked.items()):
+        text = f": {option.description}" if option.description else ""
+        sys.stderr.write(f"--{name}{text}\n")
+    return 1
 
 
 def _compat(options: Options) -> str:

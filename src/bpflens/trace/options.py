@@ -284,7 +284,9 @@ def _check(options: Options) -> None:
     if options.buffering not in _BUFFERING:
         raise WrongWords("-B must be either 'line', 'full', or 'none'.")
     if options.format not in _FORMATS:
-        raise WrongWords(f"Invalid output format \"{options.format}\": 'text' or 'json'")
+        valid = " and ".join(f"'{name}'" for name in _FORMATS)
+        message = f'Invalid output format "{options.format}"\nHINT: valid formats are {valid}'
+        raise WrongWords(message, kind="")
     if options.sort and options.sort not in _SORTS:
         raise WrongWords(f"--sort takes one of {', '.join(_SORTS)}")
     options.debug = [stage for text in options.debug for stage in text.split(",") if stage]

@@ -79,13 +79,16 @@ def _run(
     early = compat != "0.26"
     if early:
         _announce(options, session, compat)
+    if options.dry_run:
+        session.attach()
+        if not early:
+            _announce(options, session, compat)
+        return 0
     session.begin()
     if not session.stopping:
         session.attach()
         if not early:
             _announce(options, session, compat)
-        if options.dry_run:
-            return 0
         if child is not None:
             child.release()
         _notify(session)

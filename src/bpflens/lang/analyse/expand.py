@@ -11,7 +11,7 @@ from bpflens.lang import nodes as n
 from bpflens.lang.analyse.state import Match, Variant
 from bpflens.lang.attach_point import Parameters, parse
 from bpflens.lang.glob import has_wildcard
-from bpflens.lang.types import FieldInfo, Pointer, Struct, Type
+from bpflens.lang.types import FieldInfo, Pointer, Struct, Type, align_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def _kernel_functions(spec: AttachPointSpec, context: Context) -> list[Match] | 
         return [Match(spec.full_name(), dict(spec.options))]
     module, function = spec.get("module"), spec.get("function")
     if not has_wildcard(function) and not has_wildcard(module):
-        # Attaching finds out whether it exists, and names the nearest ones if it does not.
+        if not _may_be_probed(spec, context):
+            return [] if module in ("", "vmlinux") or context.target.has_module(module) else None
         return [Match(spec.full_name(), {**spec.options, **_in_its_place(spec, context)})]
     found = [
         Match(
@@ -220,6 +221,29 @@ def _kernel_functions(spec: AttachPointSpec, context: Context) -> list[Match] | 
     ]
     # One name in two modules is one probe for the kernel, which knows only names.
     return list({match.name: match for match in found}.values())
+
+
+def _may_be_probed(spec: AttachPointSpec, context: Context) -> bool:
+    module, function = spec.get("module"), spec.get("function")
+    if module not in ("", "vmlinux") and not context.target.has_module(module):
+        context.diagnostics.error(
+            "missing-module",
+            f"specified module {module} in probe {spec.kind}:{module}:{function} is not loaded.",
+            spec.start,
+            spec.end,
+        )
+        return False
+    if context.target.has_function(function):
+        return True
+    if context.config.get("missing_probes") != "ignore":
+        context.diagnostics.warning(
+            "untraceable",
+            f"{function} is not traceable (either non-existing, inlined, or marked as "
+            '"notrace"); attaching to it will likely fail',
+            spec.start,
+            spec.end,
+        )
+    return bool(context.options.get("unsafe"))
 
 
 def _in_its_place(spec: AttachPointSpec, context: Context) -> dict[str, str]:
@@ -440,15 +464,18 @@ def _iterator_context(variant: Variant, context: Context) -> None:
 def _words(tag: str, params: list[tuple[str, Type]]) -> Pointer:
     # Return a pointer to the array of 64-bit words that holds such arguments.
     fields = []
-    for i, (name, kind) in enumerate(params):
+    at = 0
+    for name, kind in params:
         # Pointers to structs that the verifier knows may be followed by plain loads.
         if isinstance(kind, Pointer) and isinstance(kind.target, Struct):
             kind = Pointer(kind.target, kind.space, trusted=True)
         elif isinstance(kind, Pointer):
             # ``char *`` may be user memory: few kernels mark that in BTF. The address tells.
             kind = Pointer(kind.target)
-        fields.append(FieldInfo(name, kind, i * 8))
-    return Pointer(Struct(tag, len(params) * 8, lambda: fields), "ctx")
+        fields.append(FieldInfo(name, kind, at))
+        # Structs that are passed by value take as many words as they need.
+        at += align_up(max(kind.size, 1), 8)
+    return Pointer(Struct(tag, at, lambda: fields), "ctx")
 
 
 _ARGUMENTS: dict[str, Callable[[Variant, Context], None]] = {
