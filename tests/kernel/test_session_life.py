@@ -140,7 +140,7 @@ def test_a_map_that_fills_up_is_reported_with_its_line_and_a_count():
     assert status == 0
     assert err.count("Map full; can't update element") == 1
     assert re.search(r"came 5\d times", err), err
-    assert "@n: 61" in out
+    assert re.search(r"@n: [6-9]\d+\n", out), out
 
 
 def test_a_killed_tracer_leaves_nothing_attached():
