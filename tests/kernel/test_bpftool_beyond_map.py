@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-from bpf_object import build
 
+from bpf_object import build
 from bpflens.bpftool.main import main
 from bpflens.bpftool.out import Out
 from bpflens.load import object_file
