@@ -23,6 +23,12 @@ __all__ = ["lower_block", "lower_if", "lower_probe", "lower_statements"]
 def lower_probe(f: FunctionLowering, probe: n.Probe) -> None:
     """Lower predicate and body; the program returns 0 at the end."""
     leave = f.block("leave")
+    if f.variant.kind == "iter":
+        # At the end an iterator's program runs once more, without an object; the first word of
+        # every context is the iterator's own bookkeeping, the second the object.
+        found = f.block("object")
+        f.b.branch("ne", f.b.load(f.fn.ctx, 8, 8), 0, found, leave)
+        f.b.set_block(found)
     if probe.predicate is not None:
         body = f.block("matched")
         f.condition(probe.predicate, body, leave)
