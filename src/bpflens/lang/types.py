@@ -305,7 +305,7 @@ class Struct(Type):
     if they were loaded.
     """
 
-    __slots__ = ("_fields", "_index", "loader", "size", "tag")
+    __slots__ = ("_align", "_fields", "_index", "loader", "size", "tag")
     __match_args__ = ("tag", "size")
 
     def __init__(
@@ -314,6 +314,7 @@ class Struct(Type):
         self.tag = tag
         self.size = size
         self.loader = loader
+        self._align = 0
         self._fields: list[FieldInfo] | None = None
         self._index: dict[str, FieldInfo] | None = None
 
@@ -321,6 +322,13 @@ class Struct(Type):
     def name(self) -> str:
         """``struct file``."""
         return self.tag
+
+    @property
+    def align(self) -> int:  # type: ignore[override]
+        """As the field that needs most."""
+        if not self._align:
+            self._align = max((item.type.align for item in self.fields), default=8)
+        return self._align
 
     @property
     def fields(self) -> list[FieldInfo]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct as Packer
 
 from bpflens.lang.format_string import parse
-from bpflens.lang.types import Bool, Enum, Int, Pointer, String
+from bpflens.lang.types import COMM_SIZE, Bool, Enum, Int, Pointer, String
 from bpflens.render import value
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ def _is_plain(directive: Directive, field: FieldSchema) -> bool:
     if directive.conversion in ("d", "i", "u", "x", "X", "o"):
         return isinstance(field.type, (Int, Bool, Enum, Pointer))
     # The name of a task is padded with zero bytes, which are dropped from the finished text.
-    short = isinstance(field.type, String) and field.type.size <= 16
+    short = isinstance(field.type, String) and field.type.size == COMM_SIZE
     return directive.conversion == "s" and short and directive.width < 0
 
 

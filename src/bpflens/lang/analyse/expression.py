@@ -417,7 +417,7 @@ def _item(c: Checker, node: n.Node, type: Type) -> Type:
         c.error(node, "tuple", f"Tuple type unsupported: {type.name}")
     if isinstance(type, Aggregate):
         return Int(8, getattr(type, "signed", False))
-    return Int(8, type.signed) if isinstance(type, Int) else type
+    return type
 
 
 def _block(c: Checker, node: n.Block) -> Type | None:

@@ -132,14 +132,11 @@ class TypedProgram:
 
 
 def widen(type: Type) -> Type:
-    """Return the type in which a value is kept: integers take 8 bytes, also inside tuples."""
-    if isinstance(type, Int):
-        return Int(8, type.signed)
-    if isinstance(type, Record):
-        return Record(type.names, [widen(item) for item in type.items])
-    if isinstance(type, Tuple):
-        return Tuple([widen(item) for item in type.items])
-    return type
+    """Return the type in which a value is kept: an integer by itself takes 8 bytes.
+
+    Inside of a tuple it keeps its size, which makes keys short.
+    """
+    return Int(8, type.signed) if isinstance(type, Int) else type
 
 
 def unify(current: Type, new: Type) -> Type | None:
@@ -148,7 +145,7 @@ def unify(current: Type, new: Type) -> Type | None:
         # Equal by structure; keep whichever pointer is not trusted, for both must be readable.
         return current
     if isinstance(current, (Int, Enum, Bool)) and isinstance(new, (Int, Enum, Bool)):
-        return widen(promote(current, new))
+        return promote(current, new)
     if isinstance(current, Buffer) and isinstance(new, Buffer):
         return current if current.capacity >= new.capacity else new
     if isinstance(current, String) and isinstance(new, String):

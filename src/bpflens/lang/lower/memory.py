@@ -392,9 +392,9 @@ def branch_equal(
     if isinstance(left_type, String):
         _branch_strings(f, left, right, equal, different)
         return
-    wide = widened(left_type)
-    other = widened(right_type)
-    wide = wide if wide.size >= other.size else other
+    from bpflens.lang.analyse.state import unify
+
+    wide = unify(left_type, right_type) or left_type
     a, b = _in_bpf(f, left, wide), _in_bpf(f, right, wide)
     branch_words(f, a, b, wide.size, equal, different)
 
