@@ -68,10 +68,10 @@ def ready_file(tool: Tool, path: str) -> None:
     if os.path.lexists(path):
         raise Failure(f"can't pin BPF object: path '{path}' already exists")
     directory = os.path.dirname(path) or "."
-    if _is_bpffs(directory):
-        return
     if not os.path.isdir(directory):
         raise Failure(f"can't pin BPF object: dir '{directory}' doesn't exist")
+    if _is_bpffs(directory):
+        return
     _mount(tool, directory, f"can't mount BPF file system to pin the object '{path}'")
 
 
