@@ -355,3 +355,51 @@ def test_the_signal_of_the_script_runs_its_probe():
         tracer.send_signal(10)
         assert tracer.stdout.readline() == "seen\n"
         assert tracer.wait(timeout=30) == 0
+
+
+# --- what only this command has ------------------------------------------------------------------
+
+
+def test_descendants_are_followed():
+    out = trace(
+        "tracepoint:syscalls:sys_enter_execve { @[comm, str(args.filename)] = count(); }",
+        "--follow",
+        command='/bin/sh -c "/bin/true; /bin/true; :"',
+    )
+    assert "@[sh, /bin/true]: 2\n" in out
+    comms = {line.partition(",")[0] for line in out.splitlines() if line}
+    assert comms == {"@[sh", "@[bpftrace"} or comms == {"@[sh", "@[python"}
+
+
+@pytest.mark.parametrize(
+    ("order", "keys"),
+    [("key", "123"), ("-key", "321"), ("value", "231"), ("-value", "132")],
+)
+def test_maps_in_another_order(order, keys):
+    out = trace("BEGIN { @[1] = 3; @[2] = 1; @[3] = 2; exit() }", "--sort", order)
+    assert [line[2] for line in out.splitlines() if line] == list(keys)
+
+
+def test_memory_that_cannot_be_read_is_told_when_asked_for():
+    script = 'BEGIN { printf("<%s>\\n", str(uptr(16))); exit() }'
+    assert run("-q", "-e", script)[2] == ""
+    status, out, err = run("-q", "-k", "-e", script)
+    assert status == 0
+    assert out.startswith("<>\n")
+    assert (
+        "WARNING: Bad address\nAdditional Info - helper: probe_read_user_str, retcode: -14" in err
+    )
+
+
+def test_a_trace_ends_though_its_commands_pile_up():
+    with subprocess.Popen(
+        [sys.executable, "-m", "bpflens", "bpftrace", "-q", "--unsafe", "-e",
+         'tracepoint:sched:sched_switch { system("echo one"); } END { printf("the end\\n"); }'],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, NOTIFY: "1"},
+    ) as tracer:  # fmt: skip
+        assert tracer.stdout.readline() == NOTIFY + "\n"
+        assert tracer.stdout.readline() == "one\n"
+        tracer.send_signal(2)
+        out, err = tracer.communicate(timeout=30)
+    assert out.endswith("the end\n\n\n")
+    assert "commands were not run" in err

@@ -30,6 +30,11 @@ def run(tree: Program, context: Context) -> Program:
     if tree.imports:
         _imports(tree, context)
     _config(tree, context)
+    followed = context.options.get("follow")
+    if isinstance(followed, int) and followed:
+        from bpflens.lang import follow
+
+        follow.inject(tree, context, followed)
     macros: list[Macro] = []
     files = context.options.get("include_files")
     if isinstance(files, list):

@@ -70,7 +70,7 @@ class JsonRenderer(TextRenderer):
 
     def map(self, schema: MapSchema, data: MapData, top: int = 0, div: int = 0) -> bytes:
         """Render a whole map."""
-        found = map.entries(schema, data, self.resolver, self.trailer)
+        found = map.entries(schema, data, self.resolver, self.trailer, self.order)
         if top and schema.key is not None:
             found = found[-top:]
         if not found:

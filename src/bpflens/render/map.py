@@ -73,13 +73,19 @@ def is_set(schema: MapSchema, data: MapData) -> bool:
 
 
 def entries(
-    schema: MapSchema, data: MapData, resolver: Resolver, trailer: str = ".."
+    schema: MapSchema, data: MapData, resolver: Resolver, trailer: str = "..", order: str = ""
 ) -> list[Entry]:
-    """Return ``(key, value)`` pairs in printing order; keys are None for a scalar map."""
+    """Return ``(key, value)`` pairs in printing order; keys are None for a scalar map.
+
+    ``order`` asks for another one: "key" or "value", with "-" in front from high to low.
+    """
     keys = _keys(key_type(schema, data), data, resolver, trailer)
     found = list(zip(keys, _values(schema.value, data, resolver, trailer), strict=True))
     if schema.key is not None and len(found) > 1:
-        found.sort(key=_order(schema))
+        by_key = order.endswith("key")
+        found.sort(key=_by_key if by_key else _order(schema, order != ""))
+        if order.startswith("-"):
+            found.reverse()
     return found
 
 
@@ -138,13 +144,19 @@ def _slots(kind: Aggregate, data: MapData, index: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _order(schema: MapSchema) -> Callable[[Entry], Any]:
+def _by_key(entry: Entry) -> object:
+    return _comparable(entry[0])
+
+
+def _order(schema: MapSchema, by_value: bool = False) -> Callable[[Entry], Any]:
     kind = schema.value
     if isinstance(kind, (Count, Sum, Min, Max, Avg, Int)):
         return lambda entry: (entry[1], _comparable(entry[0]))
     if isinstance(kind, (Stats, Hist, LHist)):
         return lambda entry: (aggregate.sort_weight(kind, entry[1]), _comparable(entry[0]))
-    return lambda entry: _comparable(entry[0])
+    if by_value:
+        return lambda entry: (value.text(entry[1]), _comparable(entry[0]))
+    return _by_key
 
 
 def _comparable(key: object) -> object:

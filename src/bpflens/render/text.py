@@ -36,6 +36,8 @@ class TextRenderer:
         self.resolver = resolver
         self.compat = compat
         self.trailer = str(program.config.get("str_trunc_trailer", ".."))
+        # Another order of the entries of maps (see map.entries), where one was asked for.
+        self.order = ""
         # Debian's 0.17 ends a histogram's first line in a blank, and maps of averages in a line.
         self._blank = " " if compat == "0.17" else ""
         self._formatters: dict[int, Formatter] = {}
@@ -70,11 +72,11 @@ class TextRenderer:
     def map(self, schema: MapSchema, data: MapData, top: int = 0, div: int = 0) -> bytes:
         """Render a whole map; the last ``top`` entries of its order, values divided by ``div``."""
         extra = self.compat == "0.17" and (not data.keys or isinstance(schema.value, (Avg, Stats)))
-        if div <= 1 and not extra:
+        if div <= 1 and not extra and not self.order:
             plain = bulk.lines(schema, data, top)
             if plain is not None:
                 return plain
-        found = map.entries(schema, data, self.resolver, self.trailer)
+        found = map.entries(schema, data, self.resolver, self.trailer, self.order)
         if top and schema.key is not None:
             found = found[-top:]
         name, kind = schema.name, schema.value

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bpflens.load.collection import Loaded
     from bpflens.objects.map import Map
     from bpflens.render.text import TextRenderer
+    from bpflens.session.capture import Capture
     from bpflens.session.output import Output
 
 __all__ = ["Session"]
@@ -77,6 +78,8 @@ class Session:
         self.lost = 0
         self.loaded: Loaded | None = None
         self.attachments: list[Attachment] = []
+        # Files of packets that this run has begun.
+        self.packet_files: set[str] = set()
         self.run_command = run_command
         self._alive = alive
         self._ring: RingBuffer | None = None
@@ -87,6 +90,7 @@ class Session:
         # Whether the end probes run, and how many commands were dropped before they did.
         self._ending = False
         self._left_out = 0
+        self._captures: dict[str, Capture] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -229,6 +233,9 @@ class Session:
     def close(self) -> None:
         """Detach and close everything in the kernel; a second call does nothing."""
         self.detach()
+        for capture in self._captures.values():
+            capture.close()
+        self._captures.clear()
         if self._poller is not None:
             self._poller.close()
             self._poller = None
@@ -285,6 +292,28 @@ class Session:
             action.perform(self, number, schema, record)
             if slow:
                 self.output.flush()
+
+    def packet(self, path: str, time_ns: int, whole: int, data: bytes) -> None:
+        """Add a packet, seen at a time since boot, to a capture file."""
+        from bpflens.session.capture import Capture
+
+        file = self._captures.get(path)
+        if file is None:
+            try:
+                file = self._captures[path] = Capture(path)
+            except OSError as error:
+                self._warn(f"failed to open file '{path}' ({error.strerror})")
+                self.stop_requested = True
+                return
+        since = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        file.write(time_ns + since, whole, data)
+
+    def unwatch(self, address: int) -> None:
+        """Detach the watchpoints on an address."""
+        name = f"watchpoint:{address:#x}:"
+        gone = [made for made in self.attachments if made.probe.startswith(name)]
+        self.attachments = [made for made in self.attachments if made not in gone]
+        close_all(gone)
 
     def repeated(self, number: int) -> bool:
         """Whether an error event has been shown already; counts it if so."""

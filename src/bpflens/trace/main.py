@@ -148,7 +148,8 @@ def _compilation(options: Options, target: HostTarget, child: Child | None) -> C
         name=name,
         params=options.params,
         options={
-            "pid": options.pid,
+            "pid": 0 if options.follow else options.pid,
+            "follow": _followed(options, child),
             "child": child.pid if child is not None else 0,
             "unsafe": options.unsafe,
             "compat": _compat(options),
@@ -162,6 +163,12 @@ def _compilation(options: Options, target: HostTarget, child: Child | None) -> C
             "pid_namespace": _pid_namespace(),
         },
     )
+
+
+def _followed(options: Options, child: Child | None) -> int:
+    if not options.follow:
+        return 0
+    return options.pid or (child.pid if child is not None else 0)
 
 
 def _pid_namespace() -> tuple[int, int] | None:

@@ -298,6 +298,8 @@ def _check(options: Options) -> None:
         raise WrongWords(f"--no-feature can only have values '{','.join(_NO_FEATURES)}'.")
     if options.pid and options.command:
         raise WrongWords("Cannot use both -c and -p.", with_usage=True)
+    if options.follow and not (options.pid or options.command):
+        raise WrongWords("--follow needs a process: -p PID or -c CMD")
 
 
 def _place(options: Options, plain: list[str], behind: list[str]) -> None:

@@ -52,7 +52,8 @@ def run(
         compiled,
         renderer,
         output,
-        pid=options.pid,
+        # Those that are followed are not known yet when probes are attached.
+        pid=0 if options.follow else options.pid,
         alive=_watcher(options, child),
         run_command=_system,
     )
@@ -152,10 +153,13 @@ def renderer_for(
     if options.format == "json":
         from bpflens.render.json import JsonRenderer
 
-        return JsonRenderer(compiled, resolver, compat)
-    from bpflens.render.text import TextRenderer
+        renderer: TextRenderer = JsonRenderer(compiled, resolver, compat)
+    else:
+        from bpflens.render.text import TextRenderer
 
-    return TextRenderer(compiled, resolver, compat)
+        renderer = TextRenderer(compiled, resolver, compat)
+    renderer.order = options.sort
+    return renderer
 
 
 def _system(command: bytes) -> bytes:
