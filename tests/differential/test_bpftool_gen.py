@@ -1,4 +1,4 @@
-"""`gen`: headers that a C compiler and libbpf take, modules that Python takes, BTF that suffices."""
+"""`gen`: headers that a C compiler and libbpf take, Python modules, BTF that suffices."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def declarations(text):
     """The structure of a skeleton: what is the same in every version of the tool."""
     start = text.index("\nstruct ")
     end = text.index("\n#ifdef __cplusplus", start)
-    return text[start:end]
+    text = text[start:end].replace("__typeof__", "typeof")
+    # Older versions have an empty structure for constants that have no variable.
+    return re.sub(r"\tstruct \w+ \{\n\t\} \*\w+;\n", "", text)
 
 
 def names(text):
@@ -72,7 +74,7 @@ def test_a_subskeleton_declares_what_the_real_one_does(object_of, source):
     path = object_of(source)
     mine, theirs = both("gen", "subskeleton", path, "name", "other")
     assert mine.status == 0, mine.err
-    if theirs.status:
+    if theirs.status or "__cplusplus" not in theirs.out:
         pytest.skip("the older tool cannot do this one")
     assert declarations(mine.out) == declarations(theirs.out)
     assert names(mine.out) == names(theirs.out)
@@ -163,5 +165,5 @@ def test_missing_files_and_words_are_refused(tmp_path):
                   ["skeleton", "/nonexistent.o", "nam", "x", "name", "y"],
                   ["min_core_btf", "/nonexistent", str(tmp_path / "o"), "x.o"]):  # fmt: skip
         mine, theirs = both("gen", *words)
-        assert mine.status == theirs.status == 255, words
+        assert mine.status == theirs.status, words
         assert mine.err.startswith("Error: ")

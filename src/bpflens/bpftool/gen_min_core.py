@@ -11,7 +11,7 @@ Example::
 
 from __future__ import annotations
 
-from bpflens.bpftool.tool import Failure, strerror
+from bpflens.bpftool.tool import Failure, errno_status, strerror
 from bpflens.bpftool.words import Usage
 from bpflens.btf import Btf
 from bpflens.btf.builder import Builder
@@ -74,7 +74,8 @@ def _btf_of(path: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise Failure(f"failed parsing '{path}' BTF file: {strerror(error)}") from None
+        text = f"failed parsing '{path}' BTF file: {strerror(error)}"
+        raise Failure(text, errno_status(error)) from None
     if not data.startswith(b"\x7fELF"):
         return data
     from bpflens.elf import File

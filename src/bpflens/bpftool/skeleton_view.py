@@ -34,6 +34,8 @@ _SUFFIXES = (".data", ".rodata", ".bss", ".kconfig")
 _ARENA = ".addr_space.1"
 _STATIC = 0
 _LONGEST_NAME = 63
+# The status of the real tool for what is no object file: minus libbpf's number 4001.
+_FORMAT = 95
 
 
 def sanitized(name: str) -> str:
@@ -101,7 +103,7 @@ class View:
         try:
             self.spec = read(self.data, name)
         except Error as error:
-            raise Failure(f"failed to open BPF object file: {error}") from None
+            raise Failure(f"failed to open BPF object file: {error}", _FORMAT) from None
         self.btf = Btf(self.spec.btf) if self.spec.btf else None
         self.programs: list[ProgramSpec] = list(self.spec.programs.values())
         self.maps = sorted(self._views(), key=_order)

@@ -62,7 +62,7 @@ def kconfig_map(source: Source, externs: dict[str, Extern]) -> MapSpec | None:
         return None
     size = max(option.offset + option.size for option in options)
     return MapSpec(
-        source.name[:8] + KCONFIG,
+        source.name[: 15 - len(KCONFIG)] + KCONFIG,
         BPF_MAP_TYPE_ARRAY,
         4,
         size,
