@@ -38,6 +38,12 @@ _VALUES = {
 def main(words: list[str], out: Out | None = None) -> int:
     """Run one command line and return its exit status."""
     tool = Tool(out)
+    if words[:1] == ["__complete"]:
+        from bpflens.bpftool import complete
+
+        status = complete.complete(tool, words[1:])
+        tool.out.flush()
+        return status
     try:
         rest, special = _options(tool, words)
         if special:

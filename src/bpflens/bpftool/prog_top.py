@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     _Sample = dict[int, tuple[str, str, int, int]]
 
-__all__ = ["rows_of", "top"]
+__all__ = ["COLUMNS", "rows_of", "top"]
 
-_COLUMNS = ("id", "type", "name", "cpu", "runs_per_s", "ns_per_run", "run_cnt", "run_time_ns")
+COLUMNS = ("id", "type", "name", "cpu", "runs_per_s", "ns_per_run", "run_cnt", "run_time_ns")
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\033[H", "\033[K", "\033[J"
 _SHORTEST = 0.05
 
@@ -84,14 +84,14 @@ def _follow(tool: Tool, chosen: list[Program], pause: float, kind: type[Program]
     while True:
         time.sleep(pause)
         now, at = _sample(chosen, kind), time.monotonic_ns()
-        rows = table.chosen(tool, rows_of(before, now, at - then), _COLUMNS)
+        rows = table.chosen(tool, rows_of(before, now, at - then), COLUMNS)
         if screen:
             _draw(tool, rows)
         elif tool.json is not None and not tool.once:
             Json(tool.out).value(rows)
             tool.out("\n")
         else:
-            table.print_table(tool, rows, _COLUMNS)
+            table.print_table(tool, rows, COLUMNS)
             tool.out("" if tool.once else "\n")
         if tool.once:
             return
@@ -105,7 +105,7 @@ def _draw(tool: Tool, rows: list[Row]) -> None:
     drawn: list[str] = []
     page, tool.out = tool.out, Out(lambda data: drawn.append(bytes(data).decode()))
     try:
-        table.print_table(tool, rows[: max(1, height - 2)], _COLUMNS)
+        table.print_table(tool, rows[: max(1, height - 2)], COLUMNS)
         tool.out.flush()
     finally:
         tool.out = page

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Printer = Callable[[Any], None]
 
-__all__ = ["links", "maps", "programs"]
+__all__ = ["COLUMNS", "links", "maps", "programs"]
 
 _PROGRAM = ("id", "type", "name", "tag", "run_cnt", "run_time_ns", "bytes_xlated", "bytes_jited",
             "bytes_memlock", "map_ids", "btf_id", "uid", "loaded_at", "gpl_compatible", "jited",
@@ -36,6 +36,9 @@ _PROGRAM = ("id", "type", "name", "tag", "run_cnt", "run_time_ns", "bytes_xlated
 _MAP = ("id", "type", "name", "flags", "bytes_key", "bytes_value", "max_entries", "bytes_memlock",
         "frozen", "btf_id", "owner_prog_type", "owner_jited", "pinned", "pids")  # fmt: skip
 _LINK = ("id", "type", "prog_id", "prog_name", "target", "attach_type", "pinned", "pids")
+
+COLUMNS = {"prog": _PROGRAM, "map": _MAP, "link": _LINK}
+"""What --sort and --filter may name, by object."""
 
 # What a table has room for; the other columns are for filters and sorting.
 _HIDDEN = {"uid", "loaded_at", "gpl_compatible", "jited", "attach_type", "owner_jited"}

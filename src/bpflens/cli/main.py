@@ -93,6 +93,7 @@ Usage: bpflens COMMAND [WORDS...]
 Commands, each also reached through a link with its own name:
 {commands}
   link                 make those names: bpflens link --dir DIR
+  completion           words for the shell: eval "$(bpflens completion bash)"
 
 Each command has its own --help. BPFLENS_DEBUG=1 shows where an error came from.
 """
@@ -152,11 +153,15 @@ def _own(words: list[str]) -> int:
         from bpflens.cli import link
 
         return link.main(words[1:])
+    if word == "completion":
+        from bpflens.cli import completion
+
+        return completion.main(words[1:])
     raise UsageError(f"no command {word}; the commands are {', '.join(_command_words())}")
 
 
 def _command_words() -> list[str]:
-    return [door.words[0] for door in DOORS if door.module] + ["link"]
+    return [door.words[0] for door in DOORS if door.module] + ["link", "completion"]
 
 
 def _set_process_name(name: str) -> None:
