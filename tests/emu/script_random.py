@@ -57,7 +57,12 @@ class Expr:
     """A piece of the script that has a value: 64 bits for integers, extended by their type."""
 
     def __init__(
-        self, text: str, run: Evaluate, signed: bool = True, literal: bool = False, truth: bool = False
+        self,
+        text: str,
+        run: Evaluate,
+        signed: bool = True,
+        literal: bool = False,
+        truth: bool = False,
     ) -> None:
         self.text = text
         self.run = run
@@ -346,7 +351,9 @@ class _Writer:
         op = self.rng.choice(["+", "-", "*", "&", "|", "^"])
         return f"{name} {op}= ({word})({value.text});", lambda w: w.variables.__setitem__(
             name,
-            extend(arithmetic(op, w.variables[name], extend(value.run(w), size, signed)), size, signed),  # type: ignore[arg-type]  # fmt: skip
+            extend(
+                arithmetic(op, w.variables[name], extend(value.run(w), size, signed)), size, signed
+            ),  # type: ignore[arg-type]  # fmt: skip
         )
 
     def step(self, depth: int) -> tuple[str, Execute]:
@@ -387,7 +394,9 @@ class _Writer:
         old: Evaluate = lambda w: w.map("@k").get(at(w), 0) & MASK  # type: ignore[operator]  # noqa: E731
         choice = self.rng.random()
         if choice < 0.45:
-            return f"@k[{key.text}] = (int64)({value.text});", self._store("@k", True, at, value.run)
+            return f"@k[{key.text}] = (int64)({value.text});", self._store(
+                "@k", True, at, value.run
+            )
         if choice < 0.7:
             op = self.rng.choice(["+", "-", "*", "&", "|", "^"])
             text = f"@k[{key.text}] {op}= (int64)({value.text});"
@@ -438,7 +447,11 @@ class _Writer:
 
     def pair(self, depth: int) -> tuple[str, Execute]:
         text, run = self.tuple_value()
-        name = self.rng.choice(self.tuples) if self.tuples and self.rng.random() < 0.5 else self.fresh()
+        name = (
+            self.rng.choice(self.tuples)
+            if self.tuples and self.rng.random() < 0.5
+            else self.fresh()
+        )
         self.tuples = [*self.tuples, name] if name not in self.tuples else self.tuples
         return f"{name} = {text};", lambda w: w.variables.__setitem__(name, run(w))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emu.script_run import run_in_kernel
 from bpflens.kernel.feature import has
+from emu.script_run import run_in_kernel
 
 pytestmark = pytest.mark.kernel
 
@@ -31,7 +31,9 @@ def test_a_range_takes_its_first_and_not_its_last_number(run):
 
 
 def test_a_range_that_is_empty_or_backwards_does_nothing(run):
-    body = "@n = 0; $a = 5; for $i : 5..$a { @n++; } for $i : 9..$a { @n++; } for $i : 1..0 { @n++; }"
+    body = (
+        "@n = 0; $a = 5; for $i : 5..$a { @n++; } for $i : 9..$a { @n++; } for $i : 1..0 { @n++; }"
+    )
     assert run(body) == {"@n": {None: 0}}
 
 
@@ -99,7 +101,8 @@ def test_map_entries_keys_and_values(run):
 
 def test_values_of_aggregates_are_merged(run):
     found = run(
-        "@c[1] = count(); @c[1] = count(); @s[2] = sum(7); @s[2] = sum(8); @x[3] = max(4); @x[3] = max(9);"
+        "@c[1] = count(); @c[1] = count(); @s[2] = sum(7); @s[2] = sum(8);"
+        "@x[3] = max(4); @x[3] = max(9);"
         "@a[1] = avg(2); @a[1] = avg(4);"
         "for $kv : @c { @r[$kv.0] = $kv.1; } for $kv : @s { @r[$kv.0] = $kv.1; }"
         "for $kv : @x { @r[$kv.0] = $kv.1; } for $kv : @a { @r[4] = $kv.1; }"
@@ -119,7 +122,7 @@ def test_larger_variables_of_the_code_around(run):
     found = run(
         '$s = "none of them"; $t = (0, "x"); @m[1] = 5; @m[2] = 6;'
         'for $kv : @m { if ($kv.1 == 6) { $s = "six"; } $t = ($t.0 + $kv.1, "y"); }'
-        '$u = (0, 1); for $i : 0..1000 { $u = ($u.0 + 1, $u.1); if ($u.0 == 900) { break; } }'
+        "$u = (0, 1); for $i : 0..1000 { $u = ($u.0 + 1, $u.1); if ($u.0 == 900) { break; } }"
         "@s[$s] = 1; @t = $t.0; @u = $u.0;"
     )
     assert (found["@s"], found["@t"], found["@u"]) == ({"six": 1}, {None: 11}, {None: 900})
@@ -129,7 +132,8 @@ def test_functions_with_loops_that_return_from_inside():
     found = run_in_kernel(
         "fn root($n : int64) : int64 {"
         " for $i : 0..1000 { if ($i * $i >= $n) { return $i; } } return -1; }"
-        "BEGIN { @m[1] = 1; @a = root(50); for $kv : @m { @b = root(90000); } @c = root(99999999); }"
+        "BEGIN { @m[1] = 1; @a = root(50);"
+        " for $kv : @m { @b = root(90000); } @c = root(99999999); }"
     )
     assert (found["@a"], found["@b"], found["@c"]) == ({None: 8}, {None: 300}, {None: -1})
 
@@ -140,7 +144,8 @@ def test_more_variables_than_fit_on_the_stack(run):
         f'@m["a", "b"] = 1; $a = {text}; $b = $a; $c = $a; $d = $a; $h = (1, 2, 3, 4, 5, 6);'
         f"for $kv : @m {{ $x = (1, 2, {text}); $b = $a;"
         f" for $kw : @m {{ $y = (3, 4, {text}); $c = $d;"
-        f" for $kx : @m {{ $z = (5, 6, {text}); @q[$z] = ($x, $y, $b, $h); @r = $x.0 + $y.1 + $z.0; }}"
+        f" for $kx : @m {{ $z = (5, 6, {text}); @q[$z] = ($x, $y, $b, $h);"
+        " @r = $x.0 + $y.1 + $z.0; }"
         " } }"
     )
     assert found["@r"] == {None: 10}

@@ -71,10 +71,9 @@ class Watchpoint:
             raise AttachError(str(self), "x cannot be combined with r or w")
         if not mode:
             raise AttachError(str(self), "the mode is empty: r, w and x are known")
-        if mode == _READ:
-            # x86-64 knows no breakpoint for reads alone.
-            if os.uname().machine == "x86_64":
-                raise AttachError(str(self), "this machine cannot watch reads alone", ["use rw"])
+        # x86-64 knows no breakpoint for reads alone.
+        if mode == _READ and os.uname().machine == "x86_64":
+            raise AttachError(str(self), "this machine cannot watch reads alone", ["use rw"])
         if self.length not in (1, 2, 4, 8):
             raise AttachError(str(self), "a length must be 1, 2, 4 or 8")
         return mode

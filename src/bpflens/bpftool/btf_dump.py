@@ -229,5 +229,3 @@ def _section(data: bytes) -> bytes:
     if section is None:
         raise NotFound("section", ".BTF")
     return bytes(section.data)
-
-

@@ -88,9 +88,7 @@ def take_element(
     return element
 
 
-def _value(
-    words: Words, map: Map, element: Element, warn: Callable[[str], None] | None
-) -> None:
+def _value(words: Words, map: Map, element: Element, warn: Callable[[str], None] | None) -> None:
     info = map.info
     if info.type in OF_MAPS:
         if info.value_size != 4:

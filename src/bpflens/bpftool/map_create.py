@@ -86,9 +86,7 @@ class _Wish:
         elif found == "name":
             self.name = words.take()
             if len(self.name) > 15:
-                tool.hint(
-                    "Warning: map name is longer than 15 characters, it will be truncated."
-                )
+                tool.hint("Warning: map name is longer than 15 characters, it will be truncated.")
         elif found in _SIZES:
             if self.sizes.get(found):
                 raise Failure(f"{_SIZES[found]} already specified")

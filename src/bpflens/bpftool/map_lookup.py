@@ -90,9 +90,7 @@ def getnext(tool: Tool, words: Words) -> int:
             raise Failure("can't get next key: No such file or directory", _NOT_FOUND)
         after = bytes(following)
     if tool.json is not None:
-        tool.json.value(
-            {"key": None if key is None else _listed(key), "next_key": _listed(after)}
-        )
+        tool.json.value({"key": None if key is None else _listed(key), "next_key": _listed(after)})
         return 0
     before = "key: None" if key is None else f"key:\n{hex_lines(key)}"
     tool.out(f"{before}\nnext key:\n{hex_lines(after)}\n")

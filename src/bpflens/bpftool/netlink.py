@@ -86,7 +86,7 @@ class Route:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._sequence = 0
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
-            try:
+            try:  # noqa: SIM105 - contextlib is not worth importing for this
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
             except OSError:
                 pass  # older than 4.12: errors are numbers only

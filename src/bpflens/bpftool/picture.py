@@ -119,9 +119,7 @@ def html(layout: Layout, title: str) -> str:
         f'<a href="#f{frame.start}">{_escaped(frame.title)}</a> ' for frame in layout.frames
     )
     drawn = "".join(_svg(layout, title, ""))
-    return _PAGE.format(
-        title=_escaped(title), style=_STYLE, facts=facts, links=links, svg=drawn
-    )
+    return _PAGE.format(title=_escaped(title), style=_STYLE, facts=facts, links=links, svg=drawn)
 
 
 def _svg(layout: Layout, title: str, style: str) -> Iterator[str]:

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dump"]
 
-_NOTHING = (
-    "error retrieving jit dump: no instructions returned or kernel.kptr_restrict set?"
-)
+_NOTHING = "error retrieving jit dump: no instructions returned or kernel.kptr_restrict set?"
 
 
 def dump(tool: Tool, program: Program, wish: Wish) -> None:

@@ -309,9 +309,7 @@ def _exit_code(maps: dict[str, Map], count: int, width: int) -> list[Instruction
 # --- the answer ---------------------------------------------------------------------------------
 
 
-def _print(
-    tool: Tool, chosen: list[Metric], runs: int, values: list[tuple[int, int, int]]
-) -> None:
+def _print(tool: Tool, chosen: list[Metric], runs: int, values: list[tuple[int, int, int]]) -> None:
     if tool.json is not None:
         tool.json.value(
             [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bpflens.lang import nodes as n
 from bpflens.lang.analyse.constant import probe_type
-from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import (
     BOOL,
     COMM_SIZE,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
-    from bpflens.lang.lower.function import FunctionLowering
+    from bpflens.lang.lower.function import FunctionLowering, Ref
 
     Check = Callable[[Checker, n.Node, Sequence[n.Node]], Type | None]
     Lower = Callable[[FunctionLowering, n.Node, Sequence[n.Node]], Value | Ref]
@@ -69,7 +68,8 @@ def names() -> list[str]:
 def _fixed(type: Type) -> Check:
     def check(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
         if arguments:
-            c.error(node, "arguments", f"{_name(node)}() takes no arguments ({len(arguments)} provided)")  # fmt: skip
+            problem = f"{_name(node)}() takes no arguments ({len(arguments)} provided)"
+            c.error(node, "arguments", problem)
         return type
 
     return check
@@ -153,9 +153,10 @@ def _write_comm(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> 
         return
     size = min(wanted.size, COMM_SIZE)
     if size == COMM_SIZE:
-        from bpflens.lang.lower import memory, task
+        from bpflens.lang.lower import memory
+        from bpflens.lang.lower.task import comm_place
 
-        comm = task.comm_place(f)
+        comm = comm_place(f)
         if comm is not None:
             memory.write_comm(f, place, comm, wanted)
             return
@@ -170,7 +171,8 @@ def _relative(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | N
     from bpflens.lang.call import process
 
     if len(arguments) > 1:
-        c.error(node, "arguments", f"{_name(node)}() takes up to one argument ({len(arguments)} provided)")  # fmt: skip
+        problem = f"{_name(node)}() takes up to one argument ({len(arguments)} provided)"
+        c.error(node, "arguments", problem)
         return None
     return process.check_relative(c, node, list(arguments))
 
@@ -206,7 +208,8 @@ def _check_curtask(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Typ
 def _check_nsecs(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> Type | None:
     for argument in arguments:
         if not (isinstance(argument, n.Identifier) and argument.name in CLOCKS):
-            c.error(argument, "arguments", f"Invalid timestamp mode: expected one of {', '.join(CLOCKS)}")  # fmt: skip
+            problem = f"Invalid timestamp mode: expected one of {', '.join(CLOCKS)}"
+            c.error(argument, "arguments", problem)
     return UINT64
 
 

@@ -5,13 +5,13 @@ Each kind of probe has its own context; here is where that is known, for typing 
 
 from __future__ import annotations
 
-from bpflens.lang import nodes as n
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.types import NONE, UINT64, Bool, Int, Ksym, Pointer, Struct, Type, Usym
 from bpflens.uapi import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpflens.lang import nodes as n
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
     from bpflens.lang.lower.function import FunctionLowering

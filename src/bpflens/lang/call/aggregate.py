@@ -26,10 +26,9 @@ from bpflens.uapi.bpf import BPF_FUNC_ktime_get_boot_ns, BPF_FUNC_map_lookup_per
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.lower.function import Ref
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Reg, Value
-    from bpflens.lang.lower.function import FunctionLowering
+    from bpflens.lang.lower.function import FunctionLowering, Ref
     from bpflens.lang.lower.resource import MapPlan
 
 __all__ = ["CALLS", "lower_assignment", "read", "read_at"]

@@ -14,12 +14,11 @@ from bpflens.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.lower.function import Ref
     from collections.abc import Sequence
 
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
-    from bpflens.lang.lower.function import FunctionLowering
+    from bpflens.lang.lower.function import FunctionLowering, Ref
 
 __all__ = ["check", "write"]
 

@@ -15,10 +15,9 @@ from bpflens.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.lower.function import Ref
     from bpflens.lang.analyse.checker import Checker
     from bpflens.lang.ir.ops import Value
-    from bpflens.lang.lower.function import FunctionLowering
+    from bpflens.lang.lower.function import FunctionLowering, Ref
 
 __all__ = ["CALLS", "in_buffer", "launder"]
 

@@ -8,12 +8,11 @@ from bpflens.lang.types import COMM_SIZE, INT64, Enum, Int, String, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.lower.function import Ref
-    from bpflens.lang import nodes as n
     from collections.abc import Sequence
 
+    from bpflens.lang import nodes as n
     from bpflens.lang.analyse.checker import Checker
-    from bpflens.lang.lower.function import FunctionLowering
+    from bpflens.lang.lower.function import FunctionLowering, Ref
 
 __all__ = ["check_comm", "write_comm"]
 

@@ -221,7 +221,9 @@ def _store_entry(
     memory.fill(f, place.at(end), kind.offsets[1] - end)
     at = place.at(kind.offsets[1])
     if isinstance(plan.value, Aggregate):
-        memory.store_scalar(f, at, aggregate.read_at(f, plan, maps.Key(key, f.b.map_fd(plan.spec.name))), value_type)
+        memory.store_scalar(
+            f, at, aggregate.read_at(f, plan, maps.Key(key, f.b.map_fd(plan.spec.name))), value_type
+        )
     elif value_type.is_scalar:
         memory.store_scalar(f, at, memory.load(f, Ref(value), plan.value), value_type)
     else:

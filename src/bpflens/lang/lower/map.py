@@ -267,9 +267,7 @@ def find_or_create(
     f.b.set_block(missing)
     if not plan.scalar:
         zero = f.b.map_value(f.resources.zeroes(plan.spec.value_size))
-        status = f.b.call(
-            BPF_FUNC_map_update_elem, entry.map, entry.address, zero, BPF_NOEXIST
-        )
+        status = f.b.call(BPF_FUNC_map_update_elem, entry.map, entry.address, zero, BPF_NOEXIST)
         f.b.assign(value, lookup(f, entry))
         full = f.block("full", cold=True)
         f.b.branch("ne", value, 0, have, full)

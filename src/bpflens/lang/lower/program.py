@@ -14,9 +14,9 @@ from bpflens.uapi import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpflens.lang.ir.emit import EmittedProgram
     from bpflens.lang.analyse.state import TypedProgram, Variant
     from bpflens.lang.context import Context
+    from bpflens.lang.ir.emit import EmittedProgram
 
 __all__ = ["lower"]
 
@@ -109,9 +109,7 @@ def _program_name(variant: Variant) -> str:
     return f"{word[:60] or variant.kind}_{variant.index + 1}"
 
 
-def _emit(
-    context: Context, resources: Resources, variant: Variant, name: str
-) -> EmittedProgram:
+def _emit(context: Context, resources: Resources, variant: Variant, name: str) -> EmittedProgram:
     """Lower and compile, with less and less on the stack until all frames fit."""
     events = len(resources.events)
     for limit in STACK_LIMITS:
