@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["perform"]
 
-_CLOCK_BOOT = 1
-
 
 def perform(session: Session, number: int, schema: EventSchema, record: memoryview) -> None:
     """Do what one event asks for; ``record`` is its payload."""
@@ -112,25 +110,6 @@ def _system(session: Session, number: int, schema: EventSchema, record: memoryvi
         session.output.write(session.renderer.raw("system", session.run_command(command)))
 
 
-def _skboutput(session: Session, number: int, schema: EventSchema, record: memoryview) -> None:
-    from bpflens.session.packet import HEADER
-    from bpflens.session.packet import record as packet
-
-    when, whole, count = unpack_from("<QII", record, schema.fields[0].offset)
-    start = schema.fields[2].offset + 4
-    data = bytes(record[start : start + count])
-    path = schema.format.decode("utf-8", "surrogateescape")
-    wall = session.renderer.resolver.wall_time(when, _CLOCK_BOOT)
-    fresh = path not in session.packet_files
-    session.packet_files.add(path)
-    try:
-        with open(path, "wb" if fresh else "ab") as file:
-            file.write((HEADER if fresh else b"") + packet(wall, whole, data))
-    except OSError as error:
-        if fresh:
-            session.output.message(f"ERROR: failed to write file '{path}': {error.strerror}\n")
-
-
 def _helper_error(session: Session, number: int, schema: EventSchema, record: memoryview) -> None:
     code = _integers(schema, record)[0] if schema.fields else None
     if session.repeated(number):
@@ -173,7 +152,6 @@ _ACTIONS: dict[str, Action] = {
     "join": _join,
     "cat": _cat,
     "system": _system,
-    "skboutput": _skboutput,
     "helper_error": _helper_error,
     "runtime_error": _helper_error,
     "errorf": _script_message("ERROR"),

@@ -78,8 +78,6 @@ class Session:
         self.lost = 0
         self.loaded: Loaded | None = None
         self.attachments: list[Attachment] = []
-        # Files of packets that this run has begun.
-        self.packet_files: set[str] = set()
         self.run_command = run_command
         self._alive = alive
         self._ring: RingBuffer | None = None
