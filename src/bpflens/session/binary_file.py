@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["executable", "find", "functions", "mapped", "offsets", "static_probes"]
+__all__ = ["executable", "find", "functions", "is_code", "mapped", "offsets", "static_probes"]
 
 # Symbols of type FUNC, and those whose address a function returns when the library is loaded.
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10

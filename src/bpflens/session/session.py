@@ -421,7 +421,7 @@ class Session:
 
 
 def _joined(short: Map, size: int, keys: bytes, values: bytes, cpus: int) -> MapData:
-    """Entries of a map of long text keys and of the map of short ones beside it."""
+    # Entries of a map of long text keys and of the map of short ones beside it.
     short_size, value_size = short.info.key_size, short.info.value_size
     short_keys, short_values = short.read_all()
     if not keys:

@@ -110,7 +110,7 @@ def _program_name(variant: Variant) -> str:
 
 
 def _emit(context: Context, resources: Resources, variant: Variant, name: str) -> EmittedProgram:
-    """Lower and compile, with less and less on the stack until all frames fit."""
+    # Lower and compile, with less and less on the stack until all frames fit.
     events = len(resources.events)
     for limit in STACK_LIMITS:
         lowering = FunctionLowering(context, resources, variant, name, limit)

@@ -64,7 +64,7 @@ def comm_place(f: FunctionLowering) -> Ref | None:
 
 
 def _task_struct(f: FunctionLowering) -> Struct | None:
-    """The kernel's ``struct task_struct``, where its fields may be read."""
+    # The kernel's ``struct task_struct``, where its fields may be read.
     types = f.context.types()
     if types is None or not f.context.target.has("get_current_task_btf"):
         return None
@@ -73,7 +73,7 @@ def _task_struct(f: FunctionLowering) -> Struct | None:
 
 
 def _path(f: FunctionLowering, node: n.Field) -> list[tuple[Struct, FieldInfo]] | None:
-    """The fields that lead from the current task to ``node``, each with the struct it is in."""
+    # The fields that lead from the current task to ``node``, each with the struct it is in.
     path: list[tuple[Struct, FieldInfo]] = []
     at: n.Node = node
     while isinstance(at, n.Field):
@@ -104,7 +104,7 @@ def _is_current(f: FunctionLowering, node: n.Node) -> bool:
 
 
 def _is_plain(struct: Struct, field: FieldInfo) -> bool:
-    """Whether nothing else lies where the field does: then it is no member of a union."""
+    # Whether nothing else lies where the field does: then it is no member of a union.
     if field.bit_size or field.data_loc or struct.tag.startswith("union"):
         return False
     end = field.offset + field.type.size
@@ -115,7 +115,7 @@ def _is_plain(struct: Struct, field: FieldInfo) -> bool:
 
 
 def _is_untagged(f: FunctionLowering, struct: Struct, field: FieldInfo) -> bool:
-    """Whether the kernel's BTF says nothing of a pointer but what it points to."""
+    # Whether the kernel's BTF says nothing of a pointer but what it points to.
     from bpflens.btf import types as btf_types
     from bpflens.uapi.btf import BTF_KIND_STRUCT
 
