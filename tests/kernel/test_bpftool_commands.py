@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
-from bpf_object import build
 
+from bpf_object import build
 from bpflens.bpftool.main import main
 from bpflens.bpftool.out import Out
 from bpflens.objects.map import Map
@@ -80,8 +80,10 @@ def test_load_uses_an_existing_map(object_file, bpffs, counters, which):
 
 
 def test_load_says_what_the_verifier_refused(tmp_path, bpffs, capfd):
-    source = '#include "bpf.h"\nLICENSE("GPL");\nstruct ctx { int *data; };\n' \
-             'SEC("socket") int bad(struct ctx *ctx) { return *(int *)(long)(ctx->data); }\n'  # fmt: skip
+    source = (
+        '#include "bpf.h"\nLICENSE("GPL");\nstruct ctx { int *data; };\n'
+        'SEC("socket") int bad(struct ctx *ctx) { return *(int *)(long)(ctx->data); }\n'
+    )
     path = tmp_path / "bad.bpf.o"
     path.write_bytes(build(source))
     status, _ = run("prog", "load", path, f"{bpffs}/bad")
@@ -151,6 +153,42 @@ def test_top_counts_only_while_it_runs(object_file, bpffs):
         counted = program.stats.run_cnt
         program.test_run(data=bytes(64), repeat=50)
         assert program.stats.run_cnt == counted
+
+
+_FIRST = """
+#include "bpf.h"
+LICENSE("GPL");
+int shared_count = 5;
+static volatile int hidden = 3;
+int other(int x);
+static NOINLINE int sub(int x) { return x + hidden; }
+NOINLINE int mine(int x) { return x * 2 + shared_count; }
+SEC("socket") int first(struct __sk_buff *skb) { return other(skb->len) + sub(1); }
+"""
+_SECOND = """
+#include "bpf.h"
+LICENSE("GPL");
+extern int shared_count;
+static volatile int hidden = 7;
+int mine(int x);
+static NOINLINE int sub(int x) { return x + 10 * hidden; }
+NOINLINE int other(int x) { return mine(x) + sub(2); }
+SEC("socket") int second(struct __sk_buff *skb) { shared_count++; return sub(skb->len); }
+"""
+
+
+def test_linked_files_run_as_one(tmp_path, bpffs):
+    for name, source in (("one", _FIRST), ("two", _SECOND)):
+        (tmp_path / name).write_bytes(build(source))
+    words = [tmp_path / name for name in ("both", "one", "two")]
+    assert run("gen", "object", *words) == (0, "")
+    assert run("prog", "loadall", tmp_path / "both", f"{bpffs}/linked")[0] == 0
+    with Program.from_pin(f"{bpffs}/linked/first") as program:
+        # other(50) + sub(1), of which each file has its own: (50 * 2 + 5) + (2 + 70) + (1 + 3)
+        assert program.test_run(data=bytes(64)).retval == 105 + 72 + 4
+    status, out = run("-j", "gen", "object", tmp_path / "x", tmp_path / "one", tmp_path / "one")
+    assert status == 255
+    assert "is defined in" in json.loads(out)["error"]
 
 
 # --- maps ---------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ class _Finisher:
         for entry in datasec.vars:
             var = self._btf.type(entry.type_id)
             # A static variable has no symbol of its own in some objects: the compiler's word.
-            offset = places.get(var.name, entry.offset)
+            # A linked file has its offsets already, and may hold two static variables of one name.
+            offset = entry.offset if datasec.size else places.get(var.name, entry.offset)
             size = entry.size or self._size(var)
             if offset + size > section.size:
                 problem = f"variable {var.name} lies behind the end of its section"
