@@ -25,8 +25,12 @@ from bpflens.objects.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
+    from bpflens.btf import Btf
+    from bpflens.kernel.link_info import LinkInfo
 
     Page = dict[str, object]
 
@@ -109,7 +113,7 @@ def _brief_map(id: int) -> Page:
         return {}
 
 
-def _links_of(id: int):  # type: ignore[no-untyped-def]
+def _links_of(id: int) -> Iterator[LinkInfo]:
     for link in handle.opened("link", Link.from_id):
         with link:
             info = link.info
@@ -117,7 +121,7 @@ def _links_of(id: int):  # type: ignore[no-untyped-def]
             yield info
 
 
-def _described(info) -> Page:  # type: ignore[no-untyped-def]
+def _described(info: LinkInfo) -> Page:
     head: Page = {"id": info.id, "type": link_type(info.type) or info.type, "prog_id": info.prog_id}
     return head | Detail(holders("link")).json(info)
 
@@ -136,19 +140,33 @@ def _held(kind: str, id: int) -> list[Page]:
 
 
 def _types(found: Map) -> tuple[str, str]:
-    # The key and the value as C types.
+    # The key and the value as C declarations, with their members.
     btf = found.btf() if found.info.btf_id else None
     if btf is None:
         return "", ""
-    from bpflens.btf.cdump import type_declaration
-
     texts = []
     for id in (found.info.btf_key_type_id, found.info.btf_value_type_id):
         try:
-            texts.append(type_declaration(btf, id) if id else "")
+            texts.append(_declaration(btf, id) if id else "")
         except Error:
             texts.append("")
     return texts[0], texts[1]
+
+
+def _declaration(btf: Btf, id: int) -> str:
+    from bpflens.btf.cdump import type_declaration
+    from bpflens.btf.types import Struct
+
+    text = type_declaration(btf, id).strip()
+    found = btf.resolve(id)
+    if not isinstance(found, Struct):
+        return text
+    lines = [f"{text} {{"]
+    for member in found.members:
+        bits = f" : {member.bit_size}" if member.bit_size else ""
+        named = type_declaration(btf, member.type_id, member.name).strip()
+        lines.append(f"    {named + bits + ';':<36} /* {member.bit_offset >> 3} */")
+    return "\n".join([*lines, "}"])
 
 
 def _source(program: Program) -> list[str]:
@@ -160,6 +178,8 @@ def _source(program: Program) -> list[str]:
     for record in program.lines():
         file = btf.string(record.file_name_off).rpartition("/")[2]
         text = btf.string(record.line_off).strip()
+        if not text:
+            continue  # what the compiler added
         found[f"{file}:{record.line}: {text}"] = None
     return list(found)
 
@@ -174,15 +194,23 @@ def _text(page: Page) -> str:
             continue
         lines.append(title)
         if isinstance(content, dict):
-            lines += [f"    {name:<14} {_value(value)}" for name, value in content.items()]
+            lines += [f"    {name:<14} {_shown(name, value)}" for name, value in content.items()]
         elif isinstance(content, list):
             shown = content[:_LINES] if title == "source" else content
             lines += [f"    {_value(one)}" for one in shown]
             if len(shown) < len(content):
                 lines.append(f"    ... {len(content) - len(shown)} lines more")
         else:
-            lines.append(f"    {content}")
+            lines += [f"    {line}" for line in str(content).splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "loaded_at" and isinstance(value, int):
+        import time
+
+        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(value))
+    return _value(value)
 
 
 def _value(value: object) -> str:

@@ -74,6 +74,7 @@ def run(tool: Tool, rest: list[str]) -> int:
         return _special(tool, word, rest[1:])
     except Usage:
         _usage(tool, found)
+        _near(tool, found, rest)
         return STATUS
     except Failure as failure:
         _tell(tool, failure.text, depth)
@@ -104,6 +105,21 @@ def _command(tool: Tool, found: grammar.Object, rest: list[str]) -> int:
         else function(tool, words)
     )
     return status
+
+
+def _near(tool: Tool, found: grammar.Object | None, rest: list[str]) -> None:
+    # After the help, which is what the real tool answers: the word that was not understood.
+    word, names = (rest[0], grammar.GLOBAL) if found is None else ([*rest, ""][1], ())
+    if found is not None:
+        if not word or found.match(word) is not None:
+            return
+        names = tuple(command.name for command in found.commands)
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, names, 2, 0.5)
+    if near:
+        what = f"'{found.name} {word}'" if found is not None else f"'{word}'"
+        tool.hint(f"There is no command {what}; did you mean {' or '.join(near)}?")
 
 
 def _special(tool: Tool, word: str, rest: list[str]) -> int:

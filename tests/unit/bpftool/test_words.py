@@ -96,3 +96,20 @@ def test_a_template_prints_any_number_of_records():
     lines = "".join(template.rows(keys, values, count)).splitlines()
     assert len(lines) == count
     assert lines[0x102] == f"100% key 02 01 value {0x102 << 16} again 0x102"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["prgo", "show"], "There is no command 'prgo'; did you mean prog"),
+        (["map", "lokup"], "There is no command 'map lokup'; did you mean lookup"),
+        (["zzzz"], None),
+    ],
+)
+def test_a_word_that_is_nearly_a_command_is_told_after_the_help(words, hint, capfd):
+    from bpflens.bpftool.main import main
+
+    assert main(words) == 255
+    error = capfd.readouterr().err
+    assert error.startswith("Usage: ")
+    assert (hint in error) if hint else "did you mean" not in error
