@@ -167,3 +167,77 @@ def test_missing_files_and_words_are_refused(tmp_path):
         mine, theirs = both("gen", *words)
         assert mine.status == theirs.status, words
         assert mine.err.startswith("Error: ")
+
+
+ONE = """
+#include "bpf.h"
+LICENSE("GPL");
+extern int helper_fn(int);
+extern int shared;
+__attribute__((weak, noinline)) int weak_fn(int x) { return x + 1; }
+static int s = 3;
+static __attribute__((noinline)) int local(int a) { s += a; return s; }
+SEC("socket") int prog_a(void *ctx) { return helper_fn(shared) + weak_fn(2) + local(1); }
+"""
+
+TWO = """
+#include "bpf.h"
+LICENSE("GPL");
+int shared = 5;
+__attribute__((noinline)) int weak_fn(int x) { return x + 100; }
+static int s = 30;
+static __attribute__((noinline)) int local(int a) { s += a; return s; }
+__attribute__((noinline)) int helper_fn(int x) { return x * 2 + local(x); }
+SEC("socket") int prog_b(void *ctx) { return helper_fn(4); }
+"""
+
+
+def results(path):
+    from bpflens.load.collection import load_object
+    from bpflens.load.object_file import read
+
+    with load_object(read(path)) as loaded:
+        packet = bytes(64)
+        names = ("prog_a", "prog_b", "prog_a")
+        return [loaded.programs[name].test_run(data=packet).retval for name in names]
+
+
+def test_linked_objects_work_together_as_those_of_the_real_linker(object_of, tmp_path, bpffs):
+    parts = [object_of(ONE, "one.o"), object_of(TWO, "two.o")]
+    mine, theirs = str(tmp_path / "mine.o"), str(tmp_path / "theirs.o")
+    assert ours("gen", "object", mine, *parts).status == 0
+    assert real("gen", "object", theirs, *parts).status == 0
+    # 5 * 2 + 35 + 102 + 4, then 8 + 39, then 10 + 44 + 102 + 5: each file has its own s.
+    assert results(mine) == results(theirs) == [151, 47, 161]
+    assert real("prog", "loadall", mine, f"{bpffs}/all").status == 0
+    shown = [real("gen", "skeleton", one, "name", "x").out for one in (mine, theirs)]
+    assert declarations(shown[0]) == declarations(shown[1])
+
+
+def test_linked_types_are_those_of_the_real_linker(object_of, tmp_path):
+    more = COUNTER.replace("on_exit_prog", "other").replace("int counter", "int others")
+    more = more.replace("counter", "others").replace("limit", "most").replace("pair", "two")
+    more = more.replace("bytes[3]", "three[3]").replace("unused_event", "unused_too")
+    parts = [object_of(COUNTER, "one.o"), object_of(more, "two.o")]
+    mine, theirs = str(tmp_path / "mine.o"), str(tmp_path / "theirs.o")
+    assert ours("gen", "object", mine, *parts).status == 0
+    assert real("gen", "object", theirs, *parts).status == 0
+    shapes = [
+        sorted(re.sub(r"^\[\d+\]|type_id=\d+", "", line) for line in dumped.lines)
+        for dumped in (real("btf", "dump", "file", one) for one in (mine, theirs))
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_what_cannot_be_linked_is_refused(object_of, tmp_path):
+    one = object_of(TWO, "one.o")
+    same = object_of(TWO.replace("prog_b", "prog_c"), "same.o")
+    other = object_of(ONE.replace('"GPL"', '"Proprietary"'), "other.o")
+    out = str(tmp_path / "out.o")
+    assert "is defined in another object" in ours("gen", "object", out, one, same).err
+    assert "license" in ours("gen", "object", out, one, other).err
+    for wrong in ("/nonexistent.o", "/etc/passwd", "/bin/true"):
+        done = ours("gen", "object", out, wrong)
+        assert done.status == 255
+        assert f"failed to link '{wrong}'" in done.err
+    assert not os.path.exists(out)

@@ -427,7 +427,7 @@ Note: Only xdp, tcx, tc, netkit, flow_dissector and netfilter attachments
     Object(
         "gen",
         (
-            Command("object", "gen_object:link"),
+            Command("object", "object_join:link"),
             Command("skeleton", "gen_skeleton:skeleton", "name"),
             Command("subskeleton", "gen_skeleton:subskeleton", "name"),
             Command("min_core_btf", "gen_min_core:min_core_btf"),
