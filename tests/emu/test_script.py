@@ -181,3 +181,19 @@ def test_a_prefix_is_not_the_whole_text():
 def test_while_ends_by_its_condition():
     text = 'begin { $i = 0; while ($i < 3) { printf("%d ", $i); $i++; } }'
     assert output(text) == "0 1 2 "
+
+
+def test_an_index_outside_of_an_array_warns_and_reads_the_first_element():
+    text = (
+        "begin { $a = (int8[4])0x01020304; $i = (uint64)9; print($a[$i]); $i = 2; print($a[$i]); }"
+    )
+    assert output(text) == "<runtime_error>\n4\n2\n"
+
+
+def test_integers_of_a_tuple_keep_their_size():
+    text = "begin { $t = ((int8)1, (int16)-2, (int32)3); print(sizeof($t)); print($t); @[$t] = 1; }"
+    assert output(text) == "8\n(1, -2, 3)\n@[1, -2, 3]: 1\n"
+
+
+def test_tuples_of_different_widths_are_equal_by_value():
+    assert output("begin { $a = (uint64)2; print((1, 2) == (1, $a)); }") == "true\n"

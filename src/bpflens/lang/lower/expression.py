@@ -35,6 +35,7 @@ _ALU = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "&": "and", "|": "or", "^": "xor",
     "<<": "lsh", ">>": "rsh",
 }  # fmt: skip
+BOUNDS_MESSAGE = "Array access out of bounds. This can lead to unexpected results."
 DIVISION_MESSAGE = (
     "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the "
     "result."
@@ -474,12 +475,14 @@ def _index(f: FunctionLowering, node: n.Index) -> Value | Ref:
     if isinstance(node.index, n.Integer):
         return place.at(node.index.value * element.size)
     index = f.value(node.index)
-    if place.direct:
-        return _bounded(f, place, index, base_type, element)
+    if place.direct or (isinstance(base_type, Array) and base_type.length):
+        return _bounded(f, node, place, index, base_type, element)
     return Ref(f.b.alu("add", f.address(place), _scaled(f, index, element.size)), 0, place.space)
 
 
-def _bounded(f: FunctionLowering, place: Ref, index: Value, base: Type, element: Type) -> Ref:
+def _bounded(
+    f: FunctionLowering, node: n.Index, place: Ref, index: Value, base: Type, element: Type
+) -> Ref:
     # The verifier wants to see that the index stays inside; what lies outside reads as element 0.
     length = base.length if isinstance(base, Array) else base.size
     result = f.fn.new("index")
@@ -487,6 +490,9 @@ def _bounded(f: FunctionLowering, place: Ref, index: Value, base: Type, element:
     outside, inside = f.block("outside", cold=True), f.block("inside")
     f.b.branch("lt", result, max(length, 1), inside, outside)
     f.b.set_block(outside)
+    from bpflens.lang.lower import event
+
+    event.emit(f, "runtime_error", [], message=BOUNDS_MESSAGE, place=f.resources.place(node))
     f.b.assign(result, 0)
     f.b.jump(inside)
     f.b.set_block(inside)
