@@ -144,7 +144,7 @@ def _slots(kind: Aggregate, data: MapData, index: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _by_key(entry: Entry) -> object:
+def _by_key(entry: Entry) -> Any:
     return _comparable(entry[0])
 
 
