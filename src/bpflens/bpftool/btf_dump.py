@@ -97,11 +97,7 @@ def _source(tool: Tool, words: Words) -> _Wish:
         with handle.one_program(words) as program:
             return _Wish(_by_id(tool, program.info.btf_id, "program", program.id), None)
     if source == "id":
-        word = words.take("ID")
-        id = c_number(word)
-        if id is None:
-            raise Failure(f"can't parse {word} as ID")
-        return _Wish(_by_id(tool, id), None)
+        return _Wish(_by_id(tool, words.number("ID")), None)
     if source == "file":
         return _Wish(_files(tool, words), None)
     raise Failure(f"unrecognized BTF source specifier: '{words.peek()}'")

@@ -12,7 +12,6 @@ from __future__ import annotations
 from bpflens.bpftool import handle
 from bpflens.bpftool.holders import holders, pids_json, pids_plain
 from bpflens.bpftool.tool import Failure
-from bpflens.bpftool.words import c_number
 from bpflens.errors import SyscallError
 from bpflens.kernel.info import BtfInfo, btf_info, map_info, prog_info
 from bpflens.kernel.object_command import (
@@ -68,11 +67,8 @@ def _wanted(words: Words) -> BtfInfo | None:
         return None
     if not words.take_if("id"):
         raise Failure(f"what is '{words.peek()}'?")
-    word = words.take("ID")
+    id = words.number("ID")
     words.end()
-    id = c_number(word)
-    if id is None:
-        raise Failure(f"can't parse {word} as ID")
     try:
         return _info(id)
     except SyscallError as error:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 
 from bpflens.bpftool.tool import STATUS, Failure, cause, errno_status, strerror
-from bpflens.bpftool.words import c_number
 from bpflens.errors import SyscallError
 from bpflens.kernel import object_command as _objects
 
@@ -183,10 +182,7 @@ def link(words: Words) -> Link:
     if how != "id":
         found: Link = _pinned(_path(words, how, "'id' or 'pinned'"), "link")
         return found
-    word = words.take("ID")
-    id = c_number(word)
-    if id is None:
-        raise Failure(f"can't parse {word} as ID")
+    id = words.number("ID")
     try:
         return Link(_objects.link_get_fd_by_id(id))
     except SyscallError as error:
@@ -198,10 +194,7 @@ def link(words: Words) -> Link:
 
 
 def _by_id(words: Words, prefix: str, open_by_id: Callable[[int], _T]) -> _T:
-    word = words.take("ID")
-    id = c_number(word)
-    if id is None or id >> 32:
-        raise Failure(f"can't parse {word} as ID")
+    id = words.number("ID")
     try:
         return open_by_id(id)
     except SyscallError as error:

@@ -65,6 +65,8 @@ def run(tool: Tool, rest: list[str]) -> int:
     depth = tool.json.depth if tool.json is not None else 0
     found: grammar.Object | None = None
     try:
+        if any("\0" in word for word in rest):  # a batch file may hold what no shell can
+            raise Failure("a word holds a NUL character")
         word = first_match(rest[0], grammar.GLOBAL) if rest else "help"
         if word in grammar.OBJECT:
             found = grammar.OBJECT[word]
@@ -73,6 +75,9 @@ def run(tool: Tool, rest: list[str]) -> int:
             raise Usage
         return _special(tool, word, rest[1:])
     except Usage:
+        if tool.json is not None and tool.json.depth > depth:
+            tool.json.unwind(depth)
+            return STATUS
         _usage(tool, found)
         _near(tool, found, rest)
         return STATUS

@@ -76,7 +76,7 @@ class MergedTypes:
         builder = Builder()
         stored = self._number(builder.next_id)
         for part, id in stored:
-            builder.add_type(part.btf.type(id), lambda one, ids=part.ids: ids[one])
+            builder.add_type(part.btf.type(id), part.ids.__getitem__)
         self._sections(builder, sizes)
         records = self._records(builder)
         return builder.build(), records

@@ -74,7 +74,7 @@ def _by_id(word: str) -> Map:
     from bpflens.objects.map import Map
 
     id = c_number(word)
-    if not id:
+    if not id or id >> 32:
         raise Failure(f"invalid id {word}")
     try:
         map = Map.from_id(id)

@@ -93,10 +93,10 @@ class Words:
             raise Failure(f"what is '{word}'?")
 
     def number(self, what: str) -> int:
-        """Take a number: decimal, 0x.. or 0.. (octal), as strtoul reads it."""
+        """Take a number of 32 bits: decimal, 0x.. or 0.. (octal), as strtoul reads it."""
         word = self.take(what)
         found = c_number(word)
-        if found is None:
+        if found is None or found >> 32:
             raise Failure(f"can't parse {word} as {what}")
         return found
 

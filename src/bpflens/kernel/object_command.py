@@ -143,7 +143,7 @@ def obj_get_info_by_fd(fd: int, info: Buffer) -> int:
 
 def obj_pin(fd: int, path: str, path_fd: int | None = None) -> None:
     """Pin an object at ``path`` of a BPF file system (relative to ``path_fd`` where given)."""
-    name = path.encode()
+    name = path.encode("utf-8", "surrogateescape")
     flags, at = (0, 0) if path_fd is None else (BPF_F_PATH_FD, path_fd)
     result = send(BPF_OBJ_PIN, _A_OBJ, address(name), fd, flags, at)
     check(result, f"BPF_OBJ_PIN {path}", path=path)
@@ -151,7 +151,7 @@ def obj_pin(fd: int, path: str, path_fd: int | None = None) -> None:
 
 def obj_get(path: str, flags: int = 0, path_fd: int | None = None) -> int:
     """Open the object pinned at ``path`` (``flags``: BPF_F_RDONLY, BPF_F_WRONLY)."""
-    name = path.encode()
+    name = path.encode("utf-8", "surrogateescape")
     at = 0
     if path_fd is not None:
         flags, at = flags | BPF_F_PATH_FD, path_fd
