@@ -183,6 +183,15 @@ def test_a_wrong_line_of_an_import_is_named_and_nothing_is_stored(zoo, tmp_path,
     assert map.lookup_raw(struct.pack("=I", 1)) == bytes(8)
 
 
+def test_a_map_without_keys_is_neither_exported_nor_imported(tmp_path):
+    (tmp_path / "saved").write_text('{"key":"0x","value":"0x00000000"}\n')
+    with Map.create("queue", key_size=0, value_size=4, max_entries=2) as map:
+        for command in ("export", "import"):
+            status, text = run("-j", "map", command, "id", map.id, tmp_path / "saved")
+            assert status != 0
+            assert "a queue has no keys" in json.loads(text)["error"]
+
+
 # --- maps in maps -------------------------------------------------------------------------------
 
 

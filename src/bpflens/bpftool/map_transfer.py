@@ -124,6 +124,7 @@ def import_map(tool: Tool, words: Words) -> int:
     with handle.one_map(words) as map:
         path = words.take() if words else "-"
         words.end()
+        check_readable(map)
         with _open(0 if path == "-" else path, "rb") as file:
             count = _import(map, file)
     if tool.json is not None:
@@ -132,36 +133,63 @@ def import_map(tool: Tool, words: Words) -> int:
 
 
 def _import(map: Map, file: BinaryIO) -> int:
+    from itertools import islice
+
+    count = number = 0
+    while lines := list(islice(file, _AT_ONCE)):
+        keys, values = _plain_lines(map, lines) or _any_lines(map, lines, number, count)
+        if map.info.type in OF_MAPS or map.info.type in OF_PROGRAMS:
+            size = map.info.key_size
+            for at in range(0, len(keys) // size):
+                _refer(map, keys[at * size : (at + 1) * size], values[at * 4 : at * 4 + 4])
+        else:
+            _store(map, keys, values)
+        count += len(keys) // map.info.key_size
+        number += len(lines)
+    return count
+
+
+def _plain_lines(map: Map, lines: list[bytes]) -> tuple[bytes, bytes] | None:
+    # Lines as an export writes them, all at once; None where only one of them is different.
+    from json import loads
+
+    try:
+        entries = loads(b"[" + b",".join(lines) + b"]")
+        found = []
+        for name, size in (("key", map.info.key_size), ("value", map.stride)):
+            texts = [entry[name] for entry in entries]
+            if {len(text) for text in texts} != {2 * size + 2}:
+                return None
+            data = bytes.fromhex("".join(texts).replace("0x", ""))
+            if len(data) != size * len(lines):
+                return None
+            found.append(data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found[0], found[1]
+
+
+def _any_lines(map: Map, lines: list[bytes], number: int, count: int) -> tuple[bytes, bytes]:
+    # Line by line, so that a wrong one can be named.
     from json import loads
 
     keys, values = bytearray(), bytearray()
-    count = 0
-    one_by_one = map.info.type in OF_MAPS or map.info.type in OF_PROGRAMS
-    for number, line in enumerate(file, 1):
+    for at, line in enumerate(lines, number + 1):
         if not line.strip():
             continue
         try:
             key, value = read_entry(map, loads(line))
         except ValueError as error:
-            raise Failure(f"line {number}: no JSON object: {error}; {_so_far(count)}") from None
+            raise Failure(f"line {at}: no JSON object: {error}; {_so_far(count)}") from None
         except Error as error:
-            raise Failure(f"line {number}: {error}; {_so_far(count)}") from None
-        count += 1
-        if one_by_one:
-            _refer(map, key, value)
-            continue
+            raise Failure(f"line {at}: {error}; {_so_far(count)}") from None
         keys += key
         values += value
-        if count % _AT_ONCE == 0:
-            _store(map, keys, values)
-            keys, values = bytearray(), bytearray()
-    _store(map, keys, values)
-    return count
+    return bytes(keys), bytes(values)
 
 
 def _so_far(count: int) -> str:
-    stored = count - count % _AT_ONCE
-    return f"the {stored} entries before it are stored" if stored else "nothing is stored"
+    return f"{count} entries before it are stored" if count else "nothing is stored"
 
 
 def read_entry(map: Map, entry: Any) -> tuple[bytes, bytes]:
@@ -241,11 +269,11 @@ def _is_hex(one: object) -> bool:
     return isinstance(one, str) and one.startswith("0x") and len(one) <= 4
 
 
-def _store(map: Map, keys: bytearray, values: bytearray) -> None:
+def _store(map: Map, keys: bytes, values: bytes) -> None:
     if not keys:
         return
     try:
-        map.update_batch(bytes(keys), bytes(values))
+        map.update_batch(keys, values)
     except SyscallError as error:
         raise handle.tell("import failed", error) from None
 
