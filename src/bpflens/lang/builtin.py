@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Lower = Callable[[FunctionLowering, n.Node, Sequence[n.Node]], Value | Ref]
     Write = Callable[[FunctionLowering, n.Node, Ref, Type], None]
 
-__all__ = ["BuiltinRule", "find", "names", "probe_name"]
+__all__ = ["BuiltinRule", "find", "names", "probe_name", "process_id"]
 
 UINT32 = Int(4, False)
 CLOCKS = ("monotonic", "boot", "tai", "sw_tai")
@@ -91,6 +91,11 @@ def _check_namespace(c: Checker, node: n.Node, arguments: Sequence[n.Node]) -> T
         if not (isinstance(argument, n.Identifier) and argument.name in ("curr_ns", "init")):
             c.error(argument, "arguments", "Invalid PID namespace mode: expected curr_ns or init")
     return UINT32
+
+
+def process_id(f: FunctionLowering) -> Value:
+    """Return the process id under which this tool finds the current process in /proc."""
+    return f.b.alu("rsh", _pid_tgid(f, ()), 32)
 
 
 def _pid(f: FunctionLowering, node: n.Node, arguments: Sequence[n.Node]) -> Value:

@@ -244,7 +244,9 @@ def lower_func(f: FunctionLowering, node: n.Node) -> Ref:
     place = f.buffer(16)
     f.b.store(place.base, place.off, address, 8)
     if kind in ("uprobe", "uretprobe"):
-        pid = f.b.alu("rsh", f.b.call(bpf.BPF_FUNC_get_current_pid_tgid), 32)
+        from bpflens.lang.builtin import process_id
+
+        pid = process_id(f)
         f.b.store(place.base, place.off + 8, pid, 8)
     return place
 

@@ -7,7 +7,6 @@ from bpflens.lang.types import STACK_FRAMES, Stack, Type
 from bpflens.uapi.bpf import (
     BPF_F_REUSE_STACKID,
     BPF_F_USER_STACK,
-    BPF_FUNC_get_current_pid_tgid,
     BPF_FUNC_get_stack,
     BPF_FUNC_get_stackid,
 )
@@ -56,7 +55,9 @@ def write(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
     number = f.b.call(BPF_FUNC_get_stackid, f.ctx, f.b.map_fd(name), flags)
     f.b.store(place.base, place.off, number, 8)
     f.b.store(place.base, place.off + 8, _length(f, wanted), 4)
-    pid = f.b.alu("rsh", f.b.call(BPF_FUNC_get_current_pid_tgid), 32) if wanted.user else 0
+    from bpflens.lang.builtin import process_id
+
+    pid = process_id(f) if wanted.user else 0
     f.b.store(place.base, place.off + 12, pid, 4)
 
 

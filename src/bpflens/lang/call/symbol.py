@@ -6,7 +6,6 @@ from bpflens.lang import nodes as n
 from bpflens.lang.call import CallRule, count_arguments, literal_text
 from bpflens.lang.types import UINT64, Int, Ksym, Pointer, Type, Usym
 from bpflens.uapi.bpf import (
-    BPF_FUNC_get_current_pid_tgid,
     BPF_FUNC_get_func_ip,
     BPF_FUNC_per_cpu_ptr,
     BPF_FUNC_probe_read_kernel,
@@ -70,7 +69,9 @@ def _write_ksym(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> 
 def _write_usym(f: FunctionLowering, node: n.Node, place: Ref, wanted: Type) -> None:
     assert isinstance(node, n.Call)
     f.b.store(place.base, place.off, f.value(node.args[0]), 8)
-    pid = f.b.alu("rsh", f.b.call(BPF_FUNC_get_current_pid_tgid), 32)
+    from bpflens.lang.builtin import process_id
+
+    pid = process_id(f)
     f.b.store(place.base, place.off + 8, pid, 8)
 
 
