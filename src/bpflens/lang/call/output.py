@@ -8,7 +8,22 @@ from bpflens.lang.call.process import needs_unsafe
 from bpflens.lang.lower import event
 from bpflens.lang.lower.function import Ref
 from bpflens.lang.program import EXIT_MAP
-from bpflens.lang.types import INT64, NONE, Aggregate, Array, Int, NoneType, Pointer, String, Type
+from bpflens.lang.types import (
+    INT64,
+    NONE,
+    Aggregate,
+    Array,
+    Avg,
+    Count,
+    Int,
+    Max,
+    Min,
+    NoneType,
+    Pointer,
+    String,
+    Sum,
+    Type,
+)  # fmt: skip
 from bpflens.uapi.bpf import BPF_FUNC_trace_printk
 
 TYPE_CHECKING = False
@@ -22,6 +37,7 @@ __all__ = ["CALLS", "leave"]
 _JOIN_ARGUMENTS = 16
 _JOIN_SIZE = 1024
 _PRINTK_ARGUMENTS = 3
+_NUMBERS = (Count, Sum, Min, Max, Avg)
 
 
 def _check_format(c: Checker, node: n.Call) -> Type | None:
@@ -108,8 +124,11 @@ def _check_print(c: Checker, node: n.Call) -> Type | None:
 
 
 def _aggregate_of(c: Checker, node: n.MapAccess) -> Aggregate | None:
+    # An aggregate that has one number as its value is read like any other value.
     state = c.maps.get(node.map.name)
-    return state.value if state is not None and isinstance(state.value, Aggregate) else None
+    if state is None or not isinstance(state.value, Aggregate):
+        return None
+    return None if isinstance(state.value, _NUMBERS) else state.value
 
 
 def _lower_print(f: FunctionLowering, node: n.Call) -> Value:
@@ -119,7 +138,7 @@ def _lower_print(f: FunctionLowering, node: n.Call) -> Value:
         return 0
     if isinstance(target, n.MapAccess):
         plan = f.plan(target.map.name)
-        if isinstance(plan.value, Aggregate):
+        if isinstance(plan.value, Aggregate) and not isinstance(plan.value, _NUMBERS):
             assert plan.key is not None
             key = plan.key
             event.emit_nodes(
