@@ -126,3 +126,17 @@ def test_an_unknown_name_gets_the_nearest_one_as_a_hint():
     with pytest.raises(CompileError):
         made.run()
     assert any("printf" in hint for item in made.diagnostics.items for hint in item.hints)
+
+
+@pytest.mark.parametrize(
+    ("body", "complaints"),
+    [
+        ("let $a : int64; print($a)", ["unassigned"]),
+        ("let $a : int64; $a++", []),
+        ("let $a : int64; $a += 2", []),
+        ("let $a = 1", []),
+        ("let $a; $a = 1", []),
+    ],
+)
+def test_a_variable_that_never_gets_a_value_is_told(body, complaints):
+    assert codes(f"begin {{ {body}; }}") == complaints

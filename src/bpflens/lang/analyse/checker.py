@@ -81,6 +81,11 @@ class Checker:
         for item in self.result.tree.items:
             if isinstance(item, n.MapDecl) and not self.maps[item.name].used:
                 self.warning(item, "unused-map", f"Unused map: {item.name}")
+        seen: set[n.Node] = set()
+        for (_, node), info in self._infos.items():
+            if isinstance(node, n.Let) and not info.assigned and node not in seen:
+                seen.add(node)
+                self.warning(node, "unassigned", f"Variable {info.name} was never assigned to.")
 
     def _walk(self) -> None:
         from bpflens.lang.analyse import statement
@@ -184,6 +189,7 @@ class Checker:
 
     def assign_variable(self, info: VariableInfo, node: n.Node, type: Type, literal: bool) -> None:
         """Record that a value of a type is assigned to a variable."""
+        info.assigned = True
         if info.fixed and info.type is not None:
             if unify(info.type, type) is None:
                 self._mismatch(node, info.name, type, info.type, "variable")

@@ -219,6 +219,10 @@ def _address_of(c: Checker, node: n.Unary) -> Type | None:
     if not isinstance(operand, n.Variable):
         c.error(node, "address-of", "The & operator can only be used on variables and maps")
         return None
+    info = c.find_variable(operand.name)
+    if info is not None:
+        # Whoever has its address may write to it.
+        info.assigned = True
     return Pointer(found, "bpf") if found is not None else None
 
 
@@ -232,6 +236,7 @@ def _inc_dec(c: Checker, node: n.IncDec) -> Type | None:
         found = _variable(c, target)
         if found is not None:
             c.variant.types[target] = found
+            c.variant.variables[target].assigned = True
         if found is not None and not isinstance(found, (Int, Pointer)):
             c.error(
                 node,

@@ -126,6 +126,8 @@ def _assign_variable(c: Checker, node: n.Assign, target: n.Variable) -> None:
     info = c.find_variable(target.name)
     if node.op != "=":
         found = c.type(target)
+        if info is not None:
+            info.assigned = True
         if found is not None and value is not None:
             _check_compound(c, node, found, value)
         return
