@@ -142,6 +142,12 @@ def test_a_python_skeleton_is_valid_for_every_object(object_of, source):
     compile(text, "skeleton", "exec")
 
 
+def test_under_json_a_skeleton_is_a_string(object_of):
+    path = object_of("globals.bpf.c")
+    for command in ("skeleton", "subskeleton"):
+        assert ours("-j", "gen", command, path).json == ours("gen", command, path).out
+
+
 def test_the_light_skeleton_is_refused_with_a_way_out(object_of):
     done = ours("-L", "gen", "skeleton", object_of("globals.bpf.c"))
     assert done.status == 255

@@ -57,10 +57,8 @@ def skeleton(tool: Tool, words: Words) -> int:
     if tool.python:
         from bpflens.bpftool import gen_python
 
-        tool.out(gen_python.module(view))
-        return 0
-    tool.out("".join(_skeleton(view)))
-    return 0
+        return _answer(tool, gen_python.module(view))
+    return _answer(tool, "".join(_skeleton(view)))
 
 
 def subskeleton(tool: Tool, words: Words) -> int:
@@ -73,7 +71,15 @@ def subskeleton(tool: Tool, words: Words) -> int:
         raise Failure(f"need btf type information for {name}")
     from bpflens.bpftool import gen_subskeleton
 
-    tool.out(gen_subskeleton.text(view))
+    return _answer(tool, gen_subskeleton.text(view))
+
+
+def _answer(tool: Tool, text: str) -> int:
+    # Under -j the text is a string, so that what comes out is JSON.
+    if tool.json is not None:
+        tool.json.value(text)
+    else:
+        tool.out(text)
     return 0
 
 
