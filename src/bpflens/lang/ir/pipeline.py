@@ -52,6 +52,9 @@ def compile_program(
         # Blocks that only moved something may have nothing left to do.
         for fn, _ in placed:
             branches.run(fn)
+        # Among what turns out never to run there may be the only use of a function.
+        used = _used([fn for fn, _ in placed])
+        placed = [(fn, allocation) for fn, allocation in placed if fn in used]
     if len(placed) > 1:
         _check_stack(placed)
     return emit(placed, cpu)
