@@ -17,6 +17,8 @@ from bpflens.errors import FormatError, NotFound, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from bpflens.bpftool.tool import Tool
     from bpflens.bpftool.words import Words
     from bpflens.btf import Btf
@@ -57,15 +59,14 @@ def dump(tool: Tool, words: Words) -> int:
             raise Failure("JSON output for C-syntax dump is not supported", _NOT_SUPPORTED)
         from bpflens.btf.cdump import dump as c_dump
 
-        for text in c_dump(wish.btf, wish.roots or None, wish.sort):
-            tool.out(text)
+        what = "sorted header" if wish.sort else "header"
+        _print(tool, wish, what, lambda: c_dump(wish.btf, wish.roots or None, wish.sort))
         return 0
     from bpflens.btf import rawdump
 
     roots = wish.roots or None
     if tool.json is None:
-        for text in rawdump.text(wish.btf, roots):
-            tool.out(text)
+        _print(tool, wish, "raw", lambda: rawdump.text(wish.btf, roots))
     elif tool.json.pretty:
         tool.json.start("{")
         tool.json.name("types")
@@ -80,6 +81,17 @@ def dump(tool: Tool, words: Words) -> int:
         for text in pieces:
             tool.out(text)
     return 0
+
+
+def _print(tool: Tool, wish: _Wish, what: str, make: Callable[[], Iterable[str]]) -> None:
+    # Half a second of work for the whole kernel, which does not change while it runs.
+    if not wish.roots and wish.btf.base is None and wish.btf is _running_kernel():
+        from bpflens.objects.btf import vmlinux_text
+
+        tool.out(vmlinux_text(what, make))
+        return
+    for text in make():
+        tool.out(text)
 
 
 def _source(tool: Tool, words: Words) -> _Wish:
@@ -185,6 +197,13 @@ def _files(tool: Tool, words: Words) -> Btf:
     from bpflens.bpftool import btf_merge
 
     return btf_merge.merged([read_file(path, base) for path in paths], base)
+
+
+def _running_kernel() -> Btf | None:
+    # The kernel's types, if this run has opened them already.
+    from bpflens.objects import btf
+
+    return btf.opened_vmlinux()
 
 
 def _vmlinux() -> Btf:

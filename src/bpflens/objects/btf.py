@@ -23,9 +23,10 @@ from bpflens.objects.handle import Handle
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Callable, Iterable
     from typing import Self
 
-__all__ = ["Btf", "from_id", "module", "modules", "vmlinux"]
+__all__ = ["Btf", "from_id", "module", "modules", "opened_vmlinux", "vmlinux", "vmlinux_text"]
 
 _DIRECTORY = "/sys/kernel/btf"
 
@@ -103,6 +104,25 @@ def vmlinux() -> Types:
 
         _vmlinux = Types(data, index=load_index(data, _identity()))
     return _vmlinux
+
+
+def opened_vmlinux() -> Types | None:
+    """Return the types of the running kernel if :func:`vmlinux` was called before, else None."""
+    return _vmlinux
+
+
+def vmlinux_text(what: str, make: Callable[[], Iterable[str]]) -> str:
+    """Return a long text about the running kernel's types, made once and then kept on disk.
+
+    ``what`` names the text; ``make`` makes it. The version of this program is part of the name.
+    """
+    from bpflens import __version__
+    from bpflens.btf.cache import load_text
+
+    data = _open(f"{_DIRECTORY}/vmlinux")
+    if data is None:
+        return "".join(make())
+    return str(load_text(data, _identity(), f"{what} {__version__}", make), "utf-8", "replace")
 
 
 def module(name: str) -> Types:
