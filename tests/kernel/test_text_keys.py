@@ -59,15 +59,16 @@ def test_the_last_entries_of_both_kinds():
 
 def test_deleting_takes_away_the_one_meant():
     found = lines(
-        f"$l = {text(LONG)}; $s = {text('a')}; @m[$l] = 1; @m[$s] = 2; delete(@m, $l); print(len(@m));"
-        " delete(@m, str($s)); print(len(@m));"
+        f"$l = {text(LONG)}; $s = {text('a')}; @m[$l] = 1; @m[$s] = 2;"
+        " delete(@m, $l); print(len(@m)); delete(@m, str($s)); print(len(@m));"
     )
     assert found == ["1", "0"]
 
 
 def test_single_entries_and_zeroing():
     found = lines(
-        f"$l = {text(LONG)}; $s = {text('a')}; @m[$l] = count(); @m[$s] = count(); @m[$s] = count();"
+        f"$l = {text(LONG)}; $s = {text('a')};"
+        " @m[$l] = count(); @m[$s] = count(); @m[$s] = count();"
         " print(@m[$s]); print(@m[$l]); zero(@m);"
     )
     assert found == ["@m[a]: 2", f"@m[{LONG}]: 1", "@m[a]: 0", f"@m[{LONG}]: 0"]
