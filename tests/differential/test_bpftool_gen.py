@@ -69,13 +69,12 @@ def test_a_skeleton_declares_what_the_real_one_does(object_of, source):
     assert asserts.findall(mine.out) == asserts.findall(theirs.out)
 
 
-@pytest.mark.parametrize("source", ["globals.bpf.c", "attach.bpf.c", "extern.bpf.c"])
+# Not globals.bpf.c: the real tool of this distribution ends in the middle of it.
+@pytest.mark.parametrize("source", ["attach.bpf.c", "extern.bpf.c"])
 def test_a_subskeleton_declares_what_the_real_one_does(object_of, source):
     path = object_of(source)
     mine, theirs = both("gen", "subskeleton", path, "name", "other")
-    assert mine.status == 0, mine.err
-    if theirs.status or "__cplusplus" not in theirs.out:
-        pytest.skip("the older tool cannot do this one")
+    assert (mine.status, theirs.status) == (0, 0), mine.err
     assert declarations(mine.out) == declarations(theirs.out)
     assert names(mine.out) == names(theirs.out)
 
