@@ -287,6 +287,10 @@ def _check(options: Options) -> None:
         valid = " and ".join(f"'{name}'" for name in _FORMATS)
         message = f'Invalid output format "{options.format}"\nHINT: valid formats are {valid}'
         raise WrongWords(message, kind="")
+    for name, value in (("--aot", options.aot), ("--emit-elf", options.emit_elf)):
+        if value:
+            # Nobody should find out from a missing file that nothing was written.
+            raise WrongWords(f"{name} is not available: this version writes no compiled programs")
     if options.sort and options.sort not in _SORTS:
         raise WrongWords(f"--sort takes one of {', '.join(_SORTS)}")
     options.debug = [stage for text in options.debug for stage in text.split(",") if stage]

@@ -72,3 +72,9 @@ def test_wrong_words_are_named(words, message):
     with pytest.raises(WrongWords) as caught:
         parse(words)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["--aot", "--emit-elf"])
+def test_what_would_write_a_file_and_cannot_is_refused(name):
+    with pytest.raises(WrongWords, match=f"{name} is not available"):
+        parse([name, "out", "-e", "BEGIN { exit(); }"])
